@@ -1,1 +1,27 @@
-//! Dynamic convolution.
+//! Dynamic convolution (Chen et al., CVPR 2020): the layer, the [`Backend`] seam and the reference mathematics.
+
+#![forbid(unsafe_code)]
+
+mod accuracy;
+mod backend;
+mod config;
+mod cost;
+mod error;
+mod layer;
+mod params;
+pub mod reference;
+mod shape;
+mod tensor;
+
+pub use accuracy::{Accuracy, Tolerance};
+pub use backend::{
+    AnyBackend, AnyLayer, AnyStream, AnyTensor, AttentionSource, Backend, Call, CheckedCall, Handle, Info,
+    MaybeSend, MaybeSync, Output, Plan, Pool, Precision, Prepare, Prepared,
+};
+pub use config::{Activation, Attention, BatchNorm, Config, Geometry, Options, Padding, Squash, hidden};
+pub use cost::{Cost, CostRatio, StageCost};
+pub use error::{Error, Result};
+pub use layer::DyConv2d;
+pub use params::{BatchNormParams, Dense, HeadParams, ParamSpec, Params};
+pub use shape::{Layout, Shape};
+pub use tensor::{Tensor, TensorView};
