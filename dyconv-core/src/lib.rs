@@ -23,5 +23,6 @@ pub use cost::{Cost, CostRatio, StageCost};
 pub use error::{Error, Result};
 pub use layer::DyConv2d;
 pub use params::{BatchNormParams, Dense, HeadParams, ParamSpec, Params};
+pub use reference::Reference;
 pub use shape::{Layout, Shape};
 pub use tensor::{Tensor, TensorView};
