@@ -4,7 +4,9 @@
 
 mod accuracy;
 mod backend;
+pub mod case;
 mod config;
+mod container;
 mod cost;
 mod error;
 mod layer;

@@ -1,0 +1,172 @@
+//! The safetensors container, read strictly: named f32 tensors and string metadata over borrowed bytes.
+//!
+//! The `safetensors` crate proves that offsets are in order, without holes or overlaps, that they
+//! agree with shapes, and that they end where the bytes end, and it allocates nothing for the
+//! tensors. Two things it lets pass are refused here: names that occur twice (it keeps the last)
+//! and headers of up to 100 MB.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
+
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+
+/// Bytes before the header: its length as a little-endian u64.
+pub(crate) const LENGTH_BYTES: usize = size_of::<u64>();
+
+const METADATA: &str = "__metadata__";
+
+type Result<T> = std::result::Result<T, String>;
+
+/// What a container says of itself. Its errors are reasons; the caller knows the file.
+#[derive(Debug)]
+pub(crate) struct Header {
+    names: BTreeSet<String>,
+    entries: Metadata,
+}
+
+impl Header {
+    /// Reads a header's JSON, in which the tensors must take up `data_len` bytes.
+    pub(crate) fn parse(json: &[u8], data_len: u64) -> Result<Self> {
+        let Object::<Object<de::IgnoredAny>> { keys: mut names, .. } =
+            serde_json::from_slice(json).map_err(|e| format!("header: {e}"))?;
+        let entries: Metadata = serde_json::from_slice(json).map_err(|e| format!("header: {e}"))?;
+        let needed = entries.data_len();
+        if needed as u64 != data_len {
+            return Err(format!("the tensors take {needed} bytes, but {data_len} follow the header"));
+        }
+        names.remove(METADATA);
+        Ok(Self { names, entries })
+    }
+
+    /// A metadata entry.
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+        self.entries.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// The names of the tensors, in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// The shape of a tensor.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.info(name).map(|info| info.shape.as_slice())
+    }
+
+    /// Refuses what isn't f32.
+    pub(crate) fn check_f32(&self, name: &str) -> Result<()> {
+        match self.entries.info(name).map(|info| info.dtype) {
+            Some(Dtype::F32) | None => Ok(()),
+            Some(dtype) => Err(format!("tensor `{name}` is {dtype}; expected F32")),
+        }
+    }
+}
+
+/// A header and the tensors' bytes.
+#[derive(Debug)]
+pub(crate) struct Container<'a> {
+    header: Header,
+    data: &'a [u8],
+}
+
+impl<'a> Container<'a> {
+    /// Splits a container's bytes, whose header may have up to `max_header`.
+    pub(crate) fn new(bytes: &'a [u8], max_header: usize) -> Result<Self> {
+        let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
+            return Err(format!("{} bytes; expected a safetensors file", bytes.len()));
+        };
+        let length = header_len(*length, rest.len() as u64, max_header)?;
+        let (json, data) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        Ok(Self { header: Header::parse(json, data.len() as u64)?, data })
+    }
+
+    /// The header.
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// A tensor's elements; `None` where there is none of this name. Allocates as much as the bytes hold.
+    pub(crate) fn tensor(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        self.header.check_f32(name)?;
+        let range = self.header.entries.info(name).map(|info| info.data_offsets.0..info.data_offsets.1);
+        let bytes = range.and_then(|range| self.data.get(range));
+        Ok(bytes.map(|bytes| {
+            let (words, _) = bytes.as_chunks::<4>();
+            words.iter().map(|&word| f32::from_le_bytes(word)).collect()
+        }))
+    }
+}
+
+/// The header's length, held against the `rest` of the bytes.
+pub(crate) fn header_len(length: [u8; LENGTH_BYTES], rest: u64, max_header: usize) -> Result<usize> {
+    let length = u64::from_le_bytes(length);
+    match usize::try_from(length) {
+        Ok(len) if len <= max_header && length <= rest => Ok(len),
+        Ok(len) if len <= max_header => {
+            Err(format!("the header has {length} bytes, but only {rest} follow its length"))
+        }
+        _ => Err(format!("the header has {length} bytes; expected at most {max_header}")),
+    }
+}
+
+/// Puts a container together; tensors lie in the order given, metadata in that of their keys.
+pub(crate) fn write(
+    metadata: &BTreeMap<&str, String>,
+    tensors: &[(String, Vec<usize>, &[f32])],
+) -> std::result::Result<Vec<u8>, serde_json::Error> {
+    let mut header = serde_json::Map::new();
+    header.insert(METADATA.to_owned(), serde_json::to_value(metadata)?);
+    let mut offset = 0;
+    for (name, shape, data) in tensors {
+        let end = offset + size_of_val(*data);
+        let entry = serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [offset, end] });
+        header.insert(name.clone(), entry);
+        offset = end;
+    }
+    let mut header = serde_json::to_vec(&header)?;
+    header.resize(header.len().next_multiple_of(LENGTH_BYTES), b' ');
+    let mut bytes = Vec::with_capacity(LENGTH_BYTES + header.len() + offset);
+    bytes.extend((header.len() as u64).to_le_bytes());
+    bytes.extend(header);
+    for (_, _, data) in tensors {
+        bytes.extend(data.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    Ok(bytes)
+}
+
+/// The keys of a JSON object, each of which occurs once, as do those of what its values are.
+struct Object<V> {
+    keys: BTreeSet<String>,
+    values: PhantomData<V>,
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Object<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(Keys(PhantomData))
+    }
+}
+
+struct Keys<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for Keys<V> {
+    type Value = Object<V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Object<V>, A::Error> {
+        let mut keys = BTreeSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value::<V>()?;
+            if keys.contains(&key) {
+                return Err(de::Error::custom(format_args!("`{key}` occurs twice")));
+            }
+            keys.insert(key);
+        }
+        Ok(Object { keys, values: PhantomData })
+    }
+}
