@@ -24,7 +24,10 @@ pub use config::{Activation, Attention, BatchNorm, Config, Geometry, Options, Pa
 pub use cost::{Cost, CostRatio, StageCost};
 pub use error::{Error, Result};
 pub use layer::DyConv2d;
-pub use params::{BatchNormParams, Dense, HeadParams, ParamSpec, Params};
+pub use params::{
+    BatchNormParams, Dense, Distribution, Fan, HeadParams, Initializer, Initializers, ParamSpec, Params,
+    foreign,
+};
 pub use reference::Reference;
 pub use shape::{Layout, Shape};
 pub use tensor::{Tensor, TensorView};

@@ -1,5 +1,10 @@
 //! A layer's numbers, in the layouts and under the names of case files.
 
+pub mod foreign;
+mod init;
+
+pub use init::{Distribution, Fan, Initializer, Initializers};
+
 use crate::{Attention, Config, Error, Result};
 
 /// Everything a layer learns. Plain data; [`crate::DyConv2d::new`] holds it against the configuration.
