@@ -1,0 +1,163 @@
+//! The comparison: workloads × batches × layouts × backends, within a budget.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use dyconv_core::{AnyBackend, Backend, Cost, Layout, Prepare, Result};
+
+use crate::measure::{Budget, Problem, measure};
+use crate::progress::Progress;
+use crate::record::{Row, Skipped};
+use crate::workloads::Workload;
+
+/// What to measure, and how long that may take.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The layers.
+    pub workloads: Vec<&'static Workload>,
+    /// Batch sizes; `None` for each workload's own.
+    pub batches: Option<Vec<usize>>,
+    /// Layouts.
+    pub layouts: Vec<Layout>,
+    /// Time for the calls of one row.
+    pub budget: Budget,
+    /// A row that is expected to take longer than this is skipped, and said so.
+    pub longest_row: Duration,
+    /// When a backend has used this much time, its remaining rows are skipped, and said so.
+    pub longest_backend: Duration,
+}
+
+/// What came of a [`Plan`].
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What was measured.
+    pub rows: Vec<Row>,
+    /// What wasn't.
+    pub skipped: Vec<Skipped>,
+}
+
+/// What one backend has cost so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    time: Duration,
+    /// Of the slowest row so far; layers differ, so this is a cautious guess for the next one.
+    seconds_per_multiply_add: f64,
+}
+
+impl Plan {
+    fn batches_of(&self, workload: &Workload) -> Vec<usize> {
+        self.batches.clone().unwrap_or_else(|| workload.batches.to_vec())
+    }
+
+    /// Rows that each backend will be asked for.
+    #[must_use]
+    pub fn rows_per_backend(&self) -> usize {
+        self.workloads.iter().map(|w| self.batches_of(w).len() * self.layouts.len()).sum()
+    }
+
+    /// Measures every row, backend by backend on the same data.
+    ///
+    /// # Errors
+    /// The first error of a backend.
+    pub fn run(&self, backends: &[AnyBackend], progress: &Progress) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let mut spent = BTreeMap::new();
+        for workload in &self.workloads {
+            for batch in self.batches_of(workload) {
+                for &layout in &self.layouts {
+                    progress.say(&format!("{} batch {batch} {layout}: reference", workload.name));
+                    let problem = Problem::new(workload, batch, layout)?;
+                    for (i, backend) in backends.iter().enumerate() {
+                        let id = &backend.info().id;
+                        progress.say(&format!("{} batch {batch} {layout}: {id}", workload.name));
+                        self.row(workload, &problem, backend, spent.entry(i).or_default(), &mut outcome)?;
+                        progress.step();
+                    }
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn row(
+        &self,
+        workload: &Workload,
+        problem: &Problem,
+        backend: &AnyBackend,
+        spent: &mut Spent,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        let config = problem.layer.config();
+        let (shape, layout) = (problem.input.shape(), config.layout());
+        let info = backend.info();
+        let multiply_adds = Cost::new(config, shape)?.total().multiply_adds;
+        if let Some(reason) = self.reason_to_skip(*spent, multiply_adds) {
+            let (workload, backend, batch) = (workload.name, info.id.clone(), shape.batch());
+            outcome.skipped.push(Skipped { workload, backend, batch, layout, reason });
+            return Ok(());
+        }
+        let start = Instant::now();
+        let measured = measure(backend, problem, self.budget)?;
+        let prepared = backend.prepare(&problem.layer, &Prepare::default().input(shape))?;
+        let plan = backend.plan(&prepared, shape)?.name;
+        spent.time += start.elapsed();
+        let rate = 1e-6 * measured.dynamic.median_us / multiply_adds.max(1) as f64;
+        spent.seconds_per_multiply_add = spent.seconds_per_multiply_add.max(rate);
+        let row = Row {
+            workload: workload.name,
+            extra: workload.extra,
+            backend: info.id.clone(),
+            threads: info.threads,
+            batch: shape.batch(),
+            layout,
+            plan,
+            ..Row::default()
+        };
+        outcome.rows.push(row.measured(&measured, multiply_adds));
+        Ok(())
+    }
+
+    fn reason_to_skip(&self, spent: Spent, multiply_adds: u64) -> Option<String> {
+        if spent.time >= self.longest_backend {
+            return Some(format!("this backend's {} s were used up", self.longest_backend.as_secs()));
+        }
+        // A warm-up and one timed call, each dynamic and static.
+        let expected = 4.0 * spent.seconds_per_multiply_add * multiply_adds as f64;
+        (expected > self.longest_row.as_secs_f64())
+            .then(|| format!("would take about {expected:.0} s; at most {} s", self.longest_row.as_secs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan {
+            workloads: crate::workloads::select(&["resnet18".into()]).unwrap(),
+            batches: None,
+            layouts: vec![Layout::Nchw],
+            budget: Budget::ONCE,
+            longest_row: Duration::from_secs(4),
+            longest_backend: Duration::from_secs(10),
+        }
+    }
+
+    #[test]
+    fn a_workload_brings_its_batches_unless_others_are_asked_for() {
+        assert_eq!(plan().rows_per_backend(), 1 + 3 + 1 + 3);
+        let two = Plan { batches: Some(vec![2]), layouts: Layout::ALL.to_vec(), ..plan() };
+        assert_eq!(two.rows_per_backend(), 8);
+    }
+
+    #[test]
+    fn rows_beyond_the_budget_are_skipped_with_a_reason() {
+        let spent =
+            |seconds, rate| Spent { time: Duration::from_secs(seconds), seconds_per_multiply_add: rate };
+        assert_eq!(plan().reason_to_skip(spent(9, 1e-9), 900_000_000), None);
+        let slow = plan().reason_to_skip(spent(9, 1e-9), 2_000_000_000).unwrap();
+        assert_eq!(slow, "would take about 8 s; at most 4 s");
+        let late = plan().reason_to_skip(spent(10, 0.0), 1).unwrap();
+        assert_eq!(late, "this backend's 10 s were used up");
+    }
+}

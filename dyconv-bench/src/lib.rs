@@ -1,0 +1,19 @@
+//! The parts of the program `dyconv`: layers at their real sizes, every backend that is present, and what came of
+//! running the ones on the others, as tables, pictures and JSON.
+
+#![forbid(unsafe_code)]
+
+pub mod commands;
+pub mod compare;
+pub mod data;
+pub mod demo;
+pub mod draw;
+pub mod machine;
+pub mod measure;
+pub mod output;
+pub mod picture;
+pub mod progress;
+pub mod record;
+pub mod roster;
+pub mod table;
+pub mod workloads;
