@@ -14,6 +14,8 @@ mod params;
 pub mod reference;
 mod shape;
 mod tensor;
+#[cfg(all(feature = "testing", not(target_family = "wasm")))]
+pub mod testing;
 
 pub use accuracy::{Accuracy, Tolerance};
 pub use backend::{

@@ -129,7 +129,7 @@ mod tests {
         let weight = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         assert_eq!(dense(&weight, Some(&[0.5, 0.0, -1.0]), &[1.0, 10.0], 1), [21.5, 43.0, 64.0]);
         assert_eq!(dense(&weight, None, &[1.0, 0.0, 0.0, 1.0], 2), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
-        assert_eq!(dense(&weight, None, &[], 0), [0.0; 0]);
+        assert!(dense(&weight, None, &[], 0).is_empty());
     }
 
     #[test]

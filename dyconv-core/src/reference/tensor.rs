@@ -72,7 +72,7 @@ impl F64Tensor {
 
     /// The same tensor with every element replaced by what `f` makes of its channel and value.
     #[must_use]
-    pub(super) fn map(&self, mut f: impl FnMut(usize, f64) -> f64) -> Self {
+    pub(crate) fn map(&self, mut f: impl FnMut(usize, f64) -> f64) -> Self {
         let channels = self.shape.channels();
         // Channel of the i-th element: the fastest index, or the one above a plane of pixels.
         let divisor = match self.layout {

@@ -1,0 +1,137 @@
+//! What a prepared layer owes its caller: other shapes, other temperatures, chains, plans, nothing at all.
+
+use super::bounded::{matches, with_head};
+use crate::testing::problem::Data;
+use crate::testing::verdict::shaped;
+use crate::testing::{Failure, Instance, Problem, Verdict};
+use crate::{
+    Attention, Backend, Call, Error, Options, Output, Plan, Pool, Prepared, Result, Shape, Squash, Tensor,
+};
+
+/// One prepared layer serves any input shape, whatever it was told to expect, and the first one again.
+///
+/// # Errors
+/// The worst element beyond its bound.
+pub fn prepared_layer_serves_other_shapes<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
+    let problem = Problem { data: Data::Reals, ..problem.clone() };
+    let (batch, height, width) = (problem.batch + 1, problem.height + 1, problem.width + 2);
+    let first = problem.build()?;
+    let other = Problem { batch, height, width, ..problem }.build()?;
+    // Only one of them may be too small for batch statistics.
+    let batch_statistics = first.batch_statistics && other.batch_statistics;
+    let mut stream = backend.stream()?;
+    let layer = backend.prepare(&first.layer, &first.how)?;
+    for (which, instance) in [("first", &first), ("other", &other), ("first again", &first)] {
+        let instance = Instance { batch_statistics, ..instance.clone() };
+        let ran = instance.run_prepared(backend, &mut stream, &layer)?;
+        matches(&ran, &instance).map_err(|failure| failure.context(format!("the {which} shape")))?;
+    }
+    Ok(())
+}
+
+/// A temperature holds for its call alone.
+///
+/// # Errors
+/// The worst element beyond its bound.
+pub fn temperature_overrides<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
+    let problem = with_head(Problem { data: Data::Reals, temperature: None, ..problem.clone() });
+    let instance = problem.build()?.returning_attention();
+    if instance.config().attention().and_then(Attention::temperature).is_none() {
+        return Ok(());
+    }
+    let mut stream = backend.stream()?;
+    let layer = backend.prepare(&instance.layer, &instance.how)?;
+    for temperature in [None, Some(0.25), Some(30.0), None] {
+        let instance = Instance { temperature, ..instance.clone() };
+        let ran = instance.run_prepared(backend, &mut stream, &layer)?;
+        matches(&ran, &instance)
+            .map_err(|failure| failure.context(format!("temperature {temperature:?}")))?;
+    }
+    Ok(())
+}
+
+/// A handle with emitted sums is as good a pool and as good an input of another layer's head as one without.
+///
+/// # Errors
+/// The worst element beyond its bound.
+pub fn emitted_sums_are_the_pool<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
+    let mut first = Problem { data: Data::Reals, ..problem.clone() }.build()?;
+    let second = head_after(problem)?;
+    let mut stream = backend.stream()?;
+    let layer = backend.prepare(&first.layer, &first.how)?;
+    let next = backend.prepare(&second.layer, &second.how)?;
+    for emit_sums in [true, false] {
+        first.emit_sums = emit_sums;
+        let between = first.forward(backend, &mut stream, &layer)?.output;
+        let call = Call::new(&between).return_attention(true);
+        let Output { output, attention, .. } = backend.forward(&mut stream, &next, &call)?;
+        let pooled = backend.pool(&mut stream, &between, &Pool::GlobalMean)?;
+        let mut download = |tensor| backend.download(&mut stream, tensor);
+        let second = Instance { input: download(&between)?, ..second.clone() };
+        let ran = crate::testing::Ran {
+            output: download(&output)?,
+            attention: attention.as_ref().map(&mut download).transpose()?,
+            statistics: None,
+            accuracy: backend.plan(&next, second.input.shape())?.accuracy,
+        };
+        let context = |failure: Failure| failure.context(format!("emit_sums {emit_sums}"));
+        matches(&ran, &second).map_err(context)?;
+        let slack = ran.accuracy.slack();
+        super::pool::mean_holds(&download(&pooled)?, &second.input, slack).map_err(context)?;
+    }
+    Ok(())
+}
+
+/// A 1×1 layer with a softmax head, to run on a problem's output.
+fn head_after(problem: &Problem) -> Result<Instance> {
+    let output = problem.config.output_shape(problem.input_shape()?)?;
+    let config = Options::new(output.channels(), 3)
+        .experts(3)
+        .layout(problem.config.layout())
+        .attention(Attention::Linear { squash: Squash::SOFTMAX })
+        .build()?;
+    let extents = [output.batch(), output.height(), output.width()];
+    let next = Problem { seed: problem.seed ^ 0x5eed, ..Problem::new(config, extents) };
+    Ok(next.build()?.returning_attention())
+}
+
+/// No samples in, no samples out; batch statistics of nothing are refused.
+///
+/// # Errors
+/// What came back instead.
+pub fn empty_batch_gives_empty_output<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
+    let problem = Problem { batch: 0, batch_statistics: false, ..problem.clone() };
+    let instance = problem.build()?.returning_attention();
+    let ran = instance.run(backend)?;
+    let config = instance.config();
+    let output = Tensor::zeros(config.output_shape(instance.input.shape())?, config.layout());
+    shaped("output", &ran.output, &output)?;
+    let Some(attention) = ran.attention else {
+        return Err(Failure::new("π was asked for, but didn't come back"));
+    };
+    shaped("π", &attention, &Tensor::zeros(Shape::new(0, config.experts(), 1, 1)?, attention.layout()))
+}
+
+/// A plan has a name, a cost and a contract no worse than the backend's; an input that doesn't fit has none.
+///
+/// # Errors
+/// What is wrong with the plan.
+pub fn plan_fits<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
+    let instance = problem.build()?;
+    let layer = backend.prepare(&instance.layer, &instance.how)?;
+    let shape = instance.input.shape();
+    let plan = backend.plan(&layer, shape)?;
+    let Plan { name, multiply_adds, bytes, peak_bytes, accuracy } = &plan;
+    let works = !shape.is_empty();
+    if name.is_empty() || (works && (*multiply_adds == 0 || *bytes == 0 || *peak_bytes == 0)) {
+        return Err(Failure::new(format!("a plan without name or figures: {plan:?}")));
+    }
+    if accuracy.slack() > backend.info().accuracy.slack() {
+        return Err(Failure::new(format!("{plan:?} is less exact than the backend promises")));
+    }
+    let foreign = Shape::new(shape.batch(), shape.channels() + 1, shape.height(), shape.width())?;
+    match (backend.plan(&layer, foreign), layer.config().output_shape(foreign)) {
+        (Err(Error::Invalid { parameter, .. }), Err(_)) if parameter == "input" => Ok(()),
+        (got, _) => Err(Failure::new(format!("a plan for {foreign}, which doesn't fit: {got:?}"))),
+    }
+}

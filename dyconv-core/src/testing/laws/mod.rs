@@ -1,0 +1,32 @@
+//! The laws: generic functions that say whether a backend keeps one for a problem.
+//!
+//! Every law takes any problem and gives it the form that it speaks of: *exact* forces integer data
+//! and given attention, *bounded* laws isolate a stage, and so on. A problem to which a law can't
+//! apply keeps it.
+
+mod bounded;
+mod calls;
+mod exact;
+mod ieee;
+mod metamorphic;
+mod misfit;
+mod pool;
+mod repeatable;
+
+pub use bounded::{
+    activation_is_bounded, attention_is_bounded, batch_statistics_are_bounded, convolution_is_bounded,
+    layer_is_bounded, softmax_survives_extremes,
+};
+pub use calls::{
+    emitted_sums_are_the_pool, empty_batch_gives_empty_output, plan_fits, prepared_layer_serves_other_shapes,
+    temperature_overrides,
+};
+pub use exact::integers_are_exact;
+pub use ieee::nan_and_infinity_stay_in_their_sample;
+pub use metamorphic::{
+    attention_is_linear, equal_experts_equal_one, layouts_agree, one_hot_attention_equals_static_convolution,
+    sample_alone_equals_sample_in_batch,
+};
+pub use misfit::misfits_are_refused_by_name;
+pub use pool::{pool_agrees_with_the_host, relayout_agrees_with_the_host};
+pub use repeatable::{repeatable_across, two_runs_give_the_same_bits};

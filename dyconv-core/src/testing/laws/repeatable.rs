@@ -1,0 +1,47 @@
+//! Repeatable: the same call gives the same bits, whoever else computes.
+
+use crate::Backend;
+use crate::testing::instance::Ran;
+use crate::testing::verdict::same_bits;
+use crate::testing::{Failure, Problem, Verdict};
+
+/// Two runs of one prepared layer on one stream, and one of a layer prepared anew on a new stream,
+/// give the same bits: neither scratch nor anything cached leaks into a result.
+///
+/// # Errors
+/// The first element that differs.
+pub fn two_runs_give_the_same_bits<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
+    let instance = problem.build()?;
+    let mut stream = backend.stream()?;
+    let layer = backend.prepare(&instance.layer, &instance.how)?;
+    let first = instance.run_prepared(backend, &mut stream, &layer)?;
+    let second = instance.run_prepared(backend, &mut stream, &layer)?;
+    same_run(&second, &first).map_err(|failure| failure.context("the second run"))?;
+    same_run(&instance.run(backend)?, &first).map_err(|failure| failure.context("a new stream"))
+}
+
+/// Two backends, say of 1 and N threads, give the same bits.
+///
+/// # Errors
+/// The first element that differs.
+pub fn repeatable_across<A: Backend, B: Backend>(one: &A, other: &B, problem: &Problem) -> Verdict {
+    let instance = problem.build()?;
+    same_run(&instance.run(other)?, &instance.run(one)?)
+}
+
+fn same_run(got: &Ran, want: &Ran) -> Verdict {
+    same_bits("output", &got.output, &want.output)?;
+    match (&got.attention, &want.attention) {
+        (Some(got), Some(want)) => same_bits("π", got, want)?,
+        (None, None) => {}
+        _ => return Err(Failure::new("π came back from one of two equal calls")),
+    }
+    match (&got.statistics, &want.statistics) {
+        (Some([mean, variance]), Some([want_mean, want_variance])) => {
+            same_bits("mean", mean, want_mean)?;
+            same_bits("variance", variance, want_variance)
+        }
+        (None, None) => Ok(()),
+        _ => Err(Failure::new("statistics came back from one of two equal calls")),
+    }
+}

@@ -1,0 +1,99 @@
+//! The one line that gives a backend its tests.
+
+/// Stamps out `mod $name` with one test per law for the backend that `$backend` makes.
+///
+/// `$backend` is an expression of type `Result<impl Backend, dyconv_core::Error>`; it is evaluated
+/// once per module, in the scope where the macro stands. After it may come, in this order:
+///
+/// - `cases = N`: random problems per law, 256 by default; `DYCONV_CASES` overrides it;
+/// - `required = BOOL`: whether a backend that this machine lacks ([`Error::Unavailable`](crate::Error::Unavailable))
+///   is a failure; otherwise one line on stderr starts with `SKIPPED` and says why;
+/// - `same_bits_as = EXPR`: another backend, say with another number of threads, that must give the
+///   same bits.
+///
+/// ```no_run
+/// use dyconv_core::Reference;
+///
+/// dyconv_core::conformance_tests!(reference, Ok(Reference::default()), cases = 512, required = true);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! conformance_tests {
+    (
+        $name:ident, $backend:expr
+        $(, cases = $cases:expr)?
+        $(, required = $required:expr)?
+        $(, same_bits_as = $other:expr)?
+        $(,)?
+    ) => {
+        $crate::__conformance_module!(
+            $name, $backend, ($($cases)?), ($($required)?), ($($other)?);
+            integers_are_exact,
+            convolution_is_bounded,
+            attention_is_bounded,
+            batch_statistics_are_bounded,
+            activation_is_bounded,
+            layer_is_bounded,
+            softmax_survives_extremes,
+            two_runs_give_the_same_bits,
+            one_hot_attention_equals_static_convolution,
+            attention_is_linear,
+            sample_alone_equals_sample_in_batch,
+            layouts_agree,
+            equal_experts_equal_one,
+            misfits_are_refused_by_name,
+            nan_and_infinity_stay_in_their_sample,
+            empty_batch_gives_empty_output,
+            prepared_layer_serves_other_shapes,
+            temperature_overrides,
+            emitted_sums_are_the_pool,
+            pool_agrees_with_the_host,
+            relayout_agrees_with_the_host,
+            plan_fits
+        );
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_module {
+    (
+        $name:ident, $backend:expr, ($($cases:expr)?), ($($required:expr)?), ($($other:expr)?);
+        $($law:ident),*
+    ) => {
+        mod $name {
+            #[allow(
+                unused_imports, clippy::wildcard_imports,
+                reason = "the backend's expression means what it means where the macro stands"
+            )]
+            use super::*;
+
+            static SHARED: $crate::testing::Shared = $crate::testing::Shared::new();
+            const CASES: u32 = [$($cases,)? 256][0];
+
+            fn required() -> bool {
+                [$($required,)? false][0]
+            }
+
+            $(
+                #[test]
+                fn $law() {
+                    let backend = SHARED.get(module_path!(), required(), || $backend);
+                    $crate::testing::check(
+                        backend, module_path!(), stringify!($law), CASES, $crate::testing::laws::$law,
+                    );
+                }
+            )*
+
+            $(
+                #[test]
+                fn same_bits() {
+                    static OTHER: $crate::testing::Shared = $crate::testing::Shared::new();
+                    let one = SHARED.get(module_path!(), required(), || $backend);
+                    let other = OTHER.get(module_path!(), required(), || $other);
+                    $crate::testing::check_pair(one, other, module_path!(), CASES);
+                }
+            )?
+        }
+    };
+}
