@@ -9,6 +9,7 @@ mod config;
 mod container;
 mod cost;
 mod error;
+pub mod keras;
 mod layer;
 mod params;
 pub mod reference;
@@ -27,8 +28,8 @@ pub use cost::{Cost, CostRatio, StageCost};
 pub use error::{Error, Result};
 pub use layer::DyConv2d;
 pub use params::{
-    BatchNormParams, Dense, Distribution, Fan, HeadParams, Initializer, Initializers, ParamSpec, Params,
-    foreign,
+    BatchNormParams, Constraint, Dense, Distribution, Fan, HeadParams, Initializer, Initializers, ParamSpec,
+    Params, Regularizer, foreign,
 };
 pub use reference::Reference;
 pub use shape::{Layout, Shape};

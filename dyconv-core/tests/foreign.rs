@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dyconv_core::foreign::{self, StateDict};
+use dyconv_core::keras::DyConv2D;
 use dyconv_core::{Backend, Call, Config, DyConv2d, Layout, Prepare, Reference, Result, Shape, Tensor};
 use serde_json::Value;
 
 struct Fixture {
+    get_config: Option<String>,
     config: Config,
     tensors: StateDict,
 }
@@ -19,7 +21,9 @@ fn fixture(name: &str) -> Fixture {
     let mut config: BTreeMap<String, Value> =
         serde_json::from_str(&header.metadata().as_ref().unwrap()["config"]).unwrap();
     config.remove("mode");
+    let get_config = header.metadata().as_ref().unwrap().get("get_config").cloned();
     Fixture {
+        get_config,
         config: serde_json::from_value(serde_json::to_value(config).unwrap()).unwrap(),
         tensors: StateDict::from_safetensors(&bytes).unwrap(),
     }
@@ -114,6 +118,8 @@ fn keras_layer_in_inference_and_training() {
     for name in KERAS {
         let fixture = fixture(name);
         let state = fixture.tensors.under("state.dy_conv2d/");
+        let arguments = DyConv2D::from_json(fixture.get_config.as_ref().unwrap()).unwrap();
+        assert_eq!(arguments.build(fixture.config.in_channels()).unwrap(), fixture.config);
         let layer = foreign::keras(state, &fixture.config).unwrap();
         fixture.compare(&layer, "output", false);
         fixture.compare(&layer, "output.training", true);

@@ -2,8 +2,10 @@
 
 pub mod foreign;
 mod init;
+mod rules;
 
 pub use init::{Distribution, Fan, Initializer, Initializers};
+pub use rules::{Constraint, Regularizer};
 
 use crate::{Attention, Config, Error, Result};
 

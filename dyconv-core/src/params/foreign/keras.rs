@@ -11,7 +11,7 @@ use crate::{Config, DyConv2d, Result};
 ///
 /// Keras numbers the layers of a model through: of the two dense layers, whatever their numbers, the lower is
 /// the first. A `:0` at the end of a name is taken off. The configuration may come from
-/// `keras::LayerConfig`.
+/// [`keras::DyConv2D`](crate::keras::DyConv2D).
 ///
 /// # Errors
 /// Where a tensor is missing, superfluous, of another shape, or not finite, by its name (numbered as above).
