@@ -1,1 +1,93 @@
-//! Dynamic convolution.
+//! Dynamic convolution on any GPU that wgpu reaches, in WGSL compute shaders within WebGPU's default limits.
+//!
+//! ```text
+//! y[n] = (Σ_k π[n,k]·W_k) ⋆ x[n] + Σ_k π[n,k]·b_k,   π[n] = softmax(head(mean(x[n])) / T)
+//! ```
+//!
+//! ```no_run
+//! use dyconv_core::{Backend, Call, Prepare, Tensor};
+//! use dyconv_wgpu::WgpuBackend;
+//!
+//! # fn main() -> dyconv_core::Result<()> {
+//! # let (first, second): (dyconv_core::DyConv2d, dyconv_core::DyConv2d) = unimplemented!();
+//! # let image: Tensor = unimplemented!();
+//! let backend = WgpuBackend::new_default()?;
+//! let (first, second) =
+//!     (backend.prepare(&first, &Prepare::default())?, backend.prepare(&second, &Prepare::default())?);
+//!
+//! // Everything between upload and download stays on the device and is one submission.
+//! let mut stream = backend.stream()?;
+//! let x = backend.upload(&mut stream, image.view())?;
+//! let y = backend.forward(&mut stream, &first, &Call::new(&x).emit_sums(true))?.output;
+//! let z = backend.forward(&mut stream, &second, &Call::new(&y))?.output;
+//! let result = backend.download(&mut stream, &z)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How the pieces fit
+//! - A [`WgpuBackend`] owns a device: the preferred adapter's, the one named by its builder or by
+//!   `DYCONV_WGPU_ADAPTER` (a part of its name), or [the caller's own](WgpuBuilder::build_on).
+//!   `DYCONV_WGPU_LIMITS=default` asks for WebGPU's default limits instead of the adapter's; wgpu's own
+//!   `WGPU_BACKEND` chooses among APIs. [`adapters`] lists what there is.
+//! - A prepared [`WgpuLayer`] holds the experts in the order that the convolution reads, uploaded once.
+//! - A [`WgpuStream`] records commands as plain data. [`finish`](dyconv_core::Backend::finish) or a download encodes them: one
+//!   encoder, one compute pass between copies, one submission.
+//! - A [`WgpuTensor`] is a handle. The last clone's drop gives its buffer back, at once to later commands of
+//!   the same stream and to others once that stream was submitted.
+//! - Per layer four kernels run: pool, attention, aggregate and convolve, the last one with bias, batch norm,
+//!   residual and activation in its epilogue. Batch statistics take four more. A layer asked to
+//!   [emit sums](dyconv_core::Call::emit_sums) pools its own output, so that the next layer doesn't.
+//! - Activation, layout, stride, padding and so on are uniforms: there are eleven pipelines in all, each made
+//!   when first needed.
+//!
+//! # Limits and errors
+//! Bindings beyond the device's limit are split by samples, dispatches beyond it are folded; what can't be
+//! split is [`Error::LimitExceeded`](dyconv_core::Error::LimitExceeded) by name. Memory beyond
+//! [the budget](WgpuBuilder::memory_budget) is `Error::OutOfMemory`. A lost device is `Error::DeviceLost` from
+//! every later call: make a new backend and prepare again. Waits end after [a timeout](WgpuBuilder::timeout).
+//!
+//! # Features
+//! Off by default, each adds one of wgpu's APIs to Vulkan: `metal`, `dx12`, `gles`, `webgpu` (the browser).
+//! In a browser nothing blocks: use `build_async` and `download_async`.
+//!
+//! # Current limits
+//! - f32 experts and activations only.
+//! - WGSL lets a compiler assume that NaN and infinity don't occur. Kernels are written so that they pass
+//!   through as in IEEE arithmetic, which the software driver honours; other drivers may not.
+//! - Results are bitwise repeatable on one device and driver; across devices they agree within tolerance.
+//! - `dyconv-wgpu` reports [`Accuracy::Gpu`](dyconv_core::Accuracy::Gpu): `exp` and `erf` are polynomials
+//!   of its own, division is WGSL's (2.5 ulp).
+//! - Off the web, `download_async` blocks in its first poll, since nothing else drives the device there.
+
+#![forbid(unsafe_code)]
+
+mod adapter;
+mod backend;
+mod builder;
+mod context;
+mod env;
+mod kernel;
+mod layer;
+mod limits;
+mod memory;
+mod pack;
+mod params;
+mod pipelines;
+mod readback;
+#[cfg(test)]
+mod reflection;
+mod stages;
+mod stream;
+mod tensor;
+mod ticket;
+
+#[cfg(not(target_family = "wasm"))]
+pub use adapter::adapters;
+pub use adapter::{AdapterSummary, adapters_async};
+pub use backend::WgpuBackend;
+pub use builder::WgpuBuilder;
+pub use layer::WgpuLayer;
+pub use memory::MemoryUse;
+pub use stream::WgpuStream;
+pub use tensor::WgpuTensor;

@@ -1,0 +1,61 @@
+// Step 3 of the layer: W~[n] = Σ_k π[n,k]·W_k, biases included, in the order that the convolution reads.
+// Aggregation is linear, so that order is nobody's business here: a thread owns one vec4 of the experts
+// and four samples, and reads each expert once for all four.
+
+struct AggregateParams {
+    // vec4s per expert.
+    length: u32,
+    experts: u32,
+    samples: u32,
+    // Workgroups along `length`.
+    blocks: u32,
+    // The first sample's row in π: kernels may be made for a part of the batch.
+    first_sample: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: AggregateParams;
+@group(0) @binding(1) var<storage, read> experts: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> attention_weights: array<f32>;
+@group(0) @binding(3) var<storage, read_write> kernels: array<vec4<f32>>;
+
+const SAMPLES: u32 = 4u;
+
+@compute @workgroup_size(64)
+fn aggregate(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let number = workgroup_number(id, grid);
+    let element = number % params.blocks * 64u + thread;
+    let first = number / params.blocks * SAMPLES;
+    if element >= params.length || first >= params.samples {
+        return;
+    }
+    // Samples beyond the last read the last one's weights and are not written.
+    let last = params.samples - 1u;
+    let rows = (vec4(first, min(first + 1u, last), min(first + 2u, last), min(first + 3u, last))
+        + params.first_sample) * params.experts;
+    var sum_0 = vec4(0.0);
+    var sum_1 = vec4(0.0);
+    var sum_2 = vec4(0.0);
+    var sum_3 = vec4(0.0);
+    for (var k = 0u; k < params.experts; k++) {
+        let expert = experts[k * params.length + element];
+        sum_0 += attention_weights[rows.x + k] * expert;
+        sum_1 += attention_weights[rows.y + k] * expert;
+        sum_2 += attention_weights[rows.z + k] * expert;
+        sum_3 += attention_weights[rows.w + k] * expert;
+    }
+    let base = first * params.length + element;
+    kernels[base] = sum_0;
+    if first + 1u < params.samples {
+        kernels[base + params.length] = sum_1;
+    }
+    if first + 2u < params.samples {
+        kernels[base + 2u * params.length] = sum_2;
+    }
+    if first + 3u < params.samples {
+        kernels[base + 3u * params.length] = sum_3;
+    }
+}

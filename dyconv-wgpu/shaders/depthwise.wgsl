@@ -1,0 +1,44 @@
+// Step 4 where every group has one input channel: one thread per output, in the output's own order.
+// Kernels lie as [tap][channel], so that channels-last neighbours read neighbours.
+
+@compute @workgroup_size(64)
+fn depthwise(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let channels = params.groups * params.rows;
+    let index = workgroup_number(id, grid) * 64u + thread;
+    let sample = index / (channels * params.pixels);
+    if sample >= params.kernels * params.samples {
+        return;
+    }
+    var channel = index % channels;
+    var pixel = index / channels % params.pixels;
+    if params.channels_last == 0u {
+        channel = index / params.pixels % channels;
+        pixel = index % params.pixels;
+    }
+    let kernel = sample / params.samples;
+    let taps = kernel * params.kernel_stride + channel;
+    let input_pixels = params.input_height * params.input_width;
+    let start = params.input_base + sample * params.groups * input_pixels
+        + channel / params.rows * params.input_channel;
+    let top = i32(pixel / params.output_width * params.stride_height) - params.padding_top;
+    let left = i32(pixel % params.output_width * params.stride_width) - params.padding_left;
+    var sum = 0.0;
+    for (var ky = 0u; ky < params.kernel_height; ky++) {
+        let y = top + i32(ky * params.dilation_height);
+        if y < 0 || y >= i32(params.input_height) {
+            continue;
+        }
+        for (var kx = 0u; kx < params.kernel_width; kx++) {
+            let x = left + i32(kx * params.dilation_width);
+            if x >= 0 && x < i32(params.input_width) {
+                let at = start + (u32(y) * params.input_width + u32(x)) * params.input_pixel;
+                sum += kernel_element(taps + (ky * params.kernel_width + kx) * channels) * input[at];
+            }
+        }
+    }
+    finish(sum, kernel, channel, index);
+}

@@ -1,0 +1,64 @@
+// Step 1 of the layer: the mean over the pixels of each channel of each sample, [N, C]; or, for batch
+// statistics, the mean of the squared distance from a centre per channel.
+//
+// A workgroup takes `lanes` neighbouring channels of one sample, and its threads share the pixels:
+// one channel where pixels are neighbours in memory, many where channels are. The sum's tree depends on
+// the shape alone.
+
+struct PoolParams {
+    samples: u32,
+    channels: u32,
+    pixels: u32,
+    // Channels per workgroup, a power of two up to 64.
+    lanes: u32,
+    blocks: u32,
+    squared: u32,
+    input_base: u32,
+    input_sample: u32,
+    input_channel: u32,
+    input_pixel: u32,
+    output_base: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: PoolParams;
+@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(2) var<storage, read> center: array<f32>;
+@group(0) @binding(3) var<storage, read_write> output: array<f32>;
+
+var<workgroup> partial: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn pool(
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) grid: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let number = workgroup_number(id, grid);
+    let sample = number / params.blocks;
+    if sample >= params.samples {
+        return;
+    }
+    let channel = (number % params.blocks) * params.lanes + thread % params.lanes;
+    let inside = channel < params.channels;
+    var sum = 0.0;
+    if inside {
+        let start = params.input_base + sample * params.input_sample + channel * params.input_channel;
+        let middle = select(0.0, center[min(channel, arrayLength(&center) - 1u)], params.squared != 0u);
+        for (var pixel = thread / params.lanes; pixel < params.pixels; pixel += 64u / params.lanes) {
+            let value = input[start + pixel * params.input_pixel];
+            let distance = value - middle;
+            sum += select(value, distance * distance, params.squared != 0u);
+        }
+    }
+    partial[thread] = sum;
+    workgroupBarrier();
+    for (var step = 32u; step >= params.lanes; step /= 2u) {
+        if thread < step {
+            partial[thread] += partial[thread + step];
+        }
+        workgroupBarrier();
+    }
+    if inside && thread < params.lanes {
+        output[params.output_base + sample * params.channels + channel] = partial[thread] / f32(params.pixels);
+    }
+}

@@ -1,0 +1,193 @@
+//! The [`Backend`] trait, served by the stages.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dyconv_core::{
+    Accuracy, Backend, Call, Cost, DyConv2d, Error, Info, Layout, MaybeSend, Output, Plan, Pool, Prepare,
+    Prepared, Result, Shape, Tensor, TensorView,
+};
+
+use crate::adapter::AdapterSummary;
+use crate::builder::WgpuBuilder;
+use crate::context::Context;
+use crate::layer::WgpuLayer;
+use crate::limits::ELEMENT;
+use crate::memory::MemoryUse;
+use crate::readback;
+use crate::stages;
+use crate::stream::{WgpuStream, check_stream};
+use crate::tensor::WgpuTensor;
+
+/// Dynamic convolution on one GPU. Clones share it.
+#[derive(Clone, Debug)]
+pub struct WgpuBackend {
+    context: Arc<Context>,
+    info: Arc<Info>,
+}
+
+impl WgpuBackend {
+    /// The backend on the preferred adapter, or on the one that the environment names.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where there is none, with a hint how to get one.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn new_default() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Chooses adapter, limits and memory budget, or brings a device; starts from the environment.
+    pub fn builder() -> WgpuBuilder {
+        WgpuBuilder::from_env()
+    }
+
+    pub(crate) fn new(context: Arc<Context>, adapter: &AdapterSummary, device: &wgpu::Limits) -> Self {
+        let limits = &context.limits;
+        let info = Info::new(adapter.id(), adapter.words(), 1, Accuracy::Gpu)
+            .limit("max_storage_buffer_binding_size", limits.binding_bytes)
+            .limit("max_buffer_size", limits.buffer_bytes)
+            .limit("max_compute_workgroups_per_dimension", u64::from(limits.workgroups))
+            .limit(
+                "max_storage_buffers_per_shader_stage",
+                u64::from(device.max_storage_buffers_per_shader_stage),
+            )
+            .limit(
+                "max_compute_invocations_per_workgroup",
+                u64::from(device.max_compute_invocations_per_workgroup),
+            )
+            .limit(
+                "max_compute_workgroup_storage_size",
+                u64::from(device.max_compute_workgroup_storage_size),
+            );
+        Self { context, info: Arc::new(info) }
+    }
+
+    /// The device, to share it with other work, or to destroy it.
+    #[must_use]
+    pub fn device(&self) -> &wgpu::Device {
+        &self.context.device
+    }
+
+    /// The device's queue.
+    #[must_use]
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.context.queue
+    }
+
+    /// Bytes of device memory and buffers made so far.
+    #[must_use]
+    pub fn memory(&self) -> MemoryUse {
+        self.context.memory.usage()
+    }
+
+    /// Submissions so far.
+    #[must_use]
+    pub fn submissions(&self) -> u64 {
+        self.context.submissions.load(Ordering::Relaxed)
+    }
+
+    fn check_layer(&self, layer: &WgpuLayer) -> Result<()> {
+        if layer.context == self.context.id {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "layer",
+            "one prepared on another device",
+            "one prepared on this backend's device",
+        ))
+    }
+}
+
+impl Backend for WgpuBackend {
+    type Tensor = WgpuTensor;
+    type Layer = WgpuLayer;
+    type Stream = WgpuStream;
+
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn stream(&self) -> Result<WgpuStream> {
+        self.context.poll()?;
+        Ok(WgpuStream::new(&self.context))
+    }
+
+    fn prepare(&self, layer: &DyConv2d, how: &Prepare) -> Result<WgpuLayer> {
+        self.context.poll()?;
+        WgpuLayer::new(&self.context, layer, how)
+    }
+
+    fn plan(&self, layer: &WgpuLayer, input: Shape) -> Result<Plan> {
+        self.check_layer(layer)?;
+        let plan = stages::plan(&self.context.limits, layer, input)?;
+        let config = layer.config();
+        let cost = Cost::new(config, input)?;
+        let total = cost.total();
+        let is_static = config.attention().is_none();
+        let kernels = if is_static { 0 } else { plan.split.largest() };
+        let floats = input.len()
+            + config.output_shape(input)?.len()
+            + layer.packing.stride * (config.experts() + kernels);
+        let name = match plan.split.parts().count() {
+            0 | 1 => plan.kernel.to_string(),
+            parts => format!("{} in {parts} parts", plan.kernel),
+        };
+        Ok(Plan::new(name, total.multiply_adds, total.bytes, floats as u64 * ELEMENT, Accuracy::Gpu))
+    }
+
+    fn upload(&self, stream: &mut WgpuStream, host: TensorView<'_>) -> Result<WgpuTensor> {
+        check_stream(stream, &self.context)?;
+        let tensor = WgpuTensor::new(stream, host.shape(), host.layout())?;
+        if let Some(data) = &tensor.data {
+            stream.upload(host.data(), data)?;
+        }
+        Ok(tensor)
+    }
+
+    fn forward(
+        &self,
+        stream: &mut WgpuStream,
+        layer: &WgpuLayer,
+        call: &Call<'_, WgpuTensor>,
+    ) -> Result<Output<WgpuTensor>> {
+        check_stream(stream, &self.context)?;
+        self.check_layer(layer)?;
+        stages::forward(stream, layer, call)
+    }
+
+    fn pool(&self, stream: &mut WgpuStream, x: &WgpuTensor, kind: &Pool) -> Result<WgpuTensor> {
+        check_stream(stream, &self.context)?;
+        x.check("input", stream)?;
+        match *kind {
+            Pool::GlobalMean => stages::global_mean(stream, x),
+            Pool::Max { window, stride, padding } => stages::max_pool(stream, x, window, stride, padding),
+            ref other => Err(Error::Unsupported {
+                backend: self.info.id.clone(),
+                what: format!("pooling by {other:?}"),
+            }),
+        }
+    }
+
+    fn relayout(&self, stream: &mut WgpuStream, x: &WgpuTensor, to: Layout) -> Result<WgpuTensor> {
+        check_stream(stream, &self.context)?;
+        x.check("input", stream)?;
+        stages::relayout(stream, x, to)
+    }
+
+    fn finish(&self, stream: &mut WgpuStream) -> Result<()> {
+        check_stream(stream, &self.context)?;
+        stream.submit().map(|_| ())
+    }
+
+    fn download_async<'a>(
+        &'a self,
+        stream: &'a mut WgpuStream,
+        tensor: &'a WgpuTensor,
+    ) -> impl Future<Output = Result<Tensor>> + MaybeSend + 'a {
+        async move {
+            check_stream(stream, &self.context)?;
+            readback::download(stream, tensor).await
+        }
+    }
+}

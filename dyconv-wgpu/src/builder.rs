@@ -1,0 +1,166 @@
+//! How a backend comes to its device.
+
+use std::time::Duration;
+
+use dyconv_core::Result;
+
+use crate::adapter::{self, AdapterSummary, unavailable};
+use crate::backend::WgpuBackend;
+use crate::context::{Context, Settings};
+use crate::env;
+use crate::kernel::{Kernel, THREADS};
+use crate::limits::Limits;
+
+/// What a backend is made with; [`WgpuBackend::builder`] starts one.
+///
+/// ```no_run
+/// use dyconv_wgpu::WgpuBackend;
+///
+/// let backend = WgpuBackend::builder().adapter("nvidia").memory_budget(8 << 30).build()?;
+/// # Ok::<(), dyconv_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct WgpuBuilder {
+    adapter: Option<String>,
+    default_limits: bool,
+    budget: u64,
+    timeout: Duration,
+    binding_bytes: u64,
+    workgroups: u32,
+}
+
+impl WgpuBuilder {
+    /// Reads `DYCONV_WGPU_ADAPTER` and `DYCONV_WGPU_LIMITS`.
+    pub(crate) fn from_env() -> Self {
+        Self {
+            adapter: env::var(env::ADAPTER),
+            default_limits: env::var(env::LIMITS).is_some_and(|limits| limits == "default"),
+            budget: u64::MAX,
+            timeout: Duration::from_secs(120),
+            binding_bytes: u64::MAX,
+            workgroups: u32::MAX,
+        }
+    }
+
+    /// Takes the first adapter whose name contains this, whatever the case.
+    pub fn adapter(mut self, name: impl Into<String>) -> Self {
+        self.adapter = Some(name.into());
+        self
+    }
+
+    /// Asks for WebGPU's default limits instead of all that the adapter has.
+    pub fn default_limits(mut self, default_limits: bool) -> Self {
+        self.default_limits = default_limits;
+        self
+    }
+
+    /// Bytes of device memory that the backend may hold at once; without, as many as the device gives.
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.budget = bytes;
+        self
+    }
+
+    /// How long to wait for the device before [`dyconv_core::Error::Timeout`]; 120 s by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Plans as if no binding could be larger than this: how tests reach the splitting of batches.
+    #[doc(hidden)]
+    pub fn max_binding_bytes(mut self, bytes: u64) -> Self {
+        self.binding_bytes = bytes;
+        self
+    }
+
+    /// Plans as if no dispatch could be longer than this: how tests reach the folding of dispatches.
+    #[doc(hidden)]
+    pub fn max_workgroups(mut self, workgroups: u32) -> Self {
+        self.workgroups = workgroups;
+        self
+    }
+
+    /// Opens the device and waits for it.
+    ///
+    /// # Errors
+    /// [`dyconv_core::Error::Unavailable`] where no adapter fits, with a hint how to get one.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn build(self) -> Result<WgpuBackend> {
+        pollster::block_on(self.build_async())
+    }
+
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// [`dyconv_core::Error::Unavailable`] where no adapter fits, with a hint how to get one.
+    pub async fn build_async(self) -> Result<WgpuBackend> {
+        let adapter = adapter::choose(self.adapter.as_deref()).await?;
+        let required_limits = if self.default_limits { wgpu::Limits::default() } else { adapter.limits() };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("dyconv"),
+            required_limits,
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let info = adapter.get_info();
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
+            let hint = "choose another adapter, or update the driver";
+            unavailable(format!("{} gives no device: {error}", info.name), hint)
+        })?;
+        self.finish(device, queue, &info, true)
+    }
+
+    /// Runs on the caller's own device, so that tensors can be shared with other work on it. Takes over the
+    /// device-lost callback; a caller's handler for uncaptured errors stays, except in a browser.
+    ///
+    /// # Errors
+    /// [`dyconv_core::Error::Unavailable`] where the device's limits are below WebGPU's defaults.
+    pub fn build_on(
+        self,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: &wgpu::AdapterInfo,
+    ) -> Result<WgpuBackend> {
+        self.finish(device, queue, info, false)
+    }
+
+    fn finish(
+        self,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: &wgpu::AdapterInfo,
+        owns_device: bool,
+    ) -> Result<WgpuBackend> {
+        let summary = AdapterSummary::new(info);
+        let allowed = device.limits();
+        check_needs(&summary, &allowed)?;
+        let mut limits = Limits::new(&allowed);
+        limits.binding_bytes = limits.binding_bytes.min(self.binding_bytes);
+        limits.workgroups = limits.workgroups.min(self.workgroups);
+        let settings = Settings { limits, budget: self.budget, timeout: self.timeout, owns_device };
+        let context = Context::new(summary.id(), device, queue, settings);
+        Ok(WgpuBackend::new(context, &summary, &allowed))
+    }
+}
+
+/// What every kernel needs, all of it within WebGPU's defaults.
+fn check_needs(summary: &AdapterSummary, limits: &wgpu::Limits) -> Result<()> {
+    let buffers = Kernel::ALL.iter().map(|kernel| kernel.storage().len()).max().unwrap_or(0) as u32;
+    let needs = [
+        ("max_storage_buffers_per_shader_stage", buffers, limits.max_storage_buffers_per_shader_stage),
+        ("max_compute_invocations_per_workgroup", THREADS, limits.max_compute_invocations_per_workgroup),
+        ("max_compute_workgroup_size_x", THREADS, limits.max_compute_workgroup_size_x),
+        ("max_compute_workgroup_storage_size", WORKGROUP_BYTES, limits.max_compute_workgroup_storage_size),
+    ];
+    for (name, needed, allowed) in needs {
+        if allowed < needed {
+            let reason = format!("{name} of {} is {allowed}, and {needed} is needed", summary.name);
+            return Err(unavailable(reason, "choose another adapter"));
+        }
+    }
+    Ok(())
+}
+
+/// Workgroup memory of the largest convolution tile: 2 · 16 · 64 floats.
+const WORKGROUP_BYTES: u32 = 8192;

@@ -1,0 +1,151 @@
+//! A device, what it allows, and what became of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dyconv_core::{Error, Result};
+
+use crate::limits::Limits;
+use crate::memory::{Memory, device_error};
+use crate::pipelines::Pipelines;
+use crate::ticket::unique;
+
+/// A device and everything that all streams share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) id: u64,
+    pub(crate) backend: String,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) limits: Limits,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) pipelines: Pipelines,
+    pub(crate) submissions: AtomicU64,
+    timeout: Duration,
+    faults: Arc<Faults>,
+}
+
+/// What the device's callbacks reported.
+#[derive(Debug, Default)]
+struct Faults {
+    /// Why the device is gone.
+    lost: Mutex<Option<String>>,
+    /// An error that no scope caught: all of them in a browser, where scopes can't be awaited here.
+    uncaptured: Mutex<Option<Error>>,
+}
+
+/// What a backend is made of besides the device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) budget: u64,
+    pub(crate) timeout: Duration,
+    /// Whether the device was made here, so that its handler for uncaptured errors is ours to set.
+    pub(crate) owns_device: bool,
+}
+
+impl Context {
+    pub(crate) fn new(
+        backend: String,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        settings: Settings,
+    ) -> Arc<Self> {
+        let faults = Arc::new(Faults::default());
+        let lost = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            keep_first(&lost.lost, format!("{reason:?}: {message}"));
+        });
+        if settings.owns_device || cfg!(target_family = "wasm") {
+            let uncaptured = Arc::clone(&faults);
+            device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+                keep_first(&uncaptured.uncaptured, device_error("queued work", &error));
+            }));
+        }
+        Arc::new(Self {
+            id: unique(),
+            backend,
+            device,
+            queue,
+            limits: settings.limits,
+            memory: Memory::new(settings.budget),
+            pipelines: Pipelines::default(),
+            submissions: AtomicU64::new(0),
+            timeout: settings.timeout,
+            faults,
+        })
+    }
+
+    /// Errors that the device reported on its own: that it is lost, for ever; anything else, once.
+    pub(crate) fn check(&self) -> Result<()> {
+        if let Some(reason) = &*self.faults.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(Error::DeviceLost { reason: reason.clone() });
+        }
+        match self.faults.uncaptured.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Calls `f` and turns what the device has against it into an error. `bytes` are those of a buffer that
+    /// `f` creates.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn guarded<T>(&self, what: &str, bytes: Option<u64>, f: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let value = f();
+        // Off the web these futures are ready at once.
+        let errors = [validation.pop(), internal.pop()].map(pollster::block_on);
+        let out_of_memory = pollster::block_on(memory.pop());
+        self.check()?;
+        if out_of_memory.is_some() {
+            return Err(self.memory.out_of_memory(bytes.unwrap_or(0)));
+        }
+        match errors.into_iter().flatten().next() {
+            Some(error) => Err(device_error(what, &error)),
+            None => Ok(value),
+        }
+    }
+
+    /// Calls `f`. In a browser a scope's answer comes only when the caller yields, so that errors go to the
+    /// handler for uncaptured ones and surface at the next call or download.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn guarded<T>(&self, _what: &str, _bytes: Option<u64>, f: impl FnOnce() -> T) -> Result<T> {
+        let value = f();
+        self.check()?;
+        Ok(value)
+    }
+
+    pub(crate) fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
+        self.submissions.fetch_add(1, Ordering::Relaxed);
+        self.queue.submit([commands])
+    }
+
+    /// Waits for a submission, and for the callbacks of what it mapped.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(self.timeout) };
+        let polled = self.device.poll(poll);
+        self.check()?;
+        match polled {
+            Ok(_) => Ok(()),
+            Err(wgpu::PollError::Timeout) => {
+                Err(Error::Timeout { what: "work on the device".into(), seconds: self.timeout.as_secs() })
+            }
+            Err(error) => Err(device_error("waiting", &error)),
+        }
+    }
+
+    /// Lets callbacks run that are due, without waiting.
+    pub(crate) fn poll(&self) -> Result<()> {
+        // Only a wait for a submission can fail.
+        let _ = self.device.poll(wgpu::PollType::Poll);
+        self.check()
+    }
+}
+
+fn keep_first<T>(slot: &Mutex<Option<T>>, value: T) {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(value);
+}

@@ -1,0 +1,107 @@
+//! A layer on the device: packed and uploaded once.
+
+use std::borrow::Cow;
+
+use dyconv_core::{
+    BatchNormParams, Config, DyConv2d, Error, HeadParams, Precision, Prepare, Prepared, Result,
+};
+
+use crate::context::Context;
+use crate::memory::{Allocation, Purpose};
+use crate::pack::Packing;
+
+/// A prepared layer.
+#[derive(Debug)]
+pub struct WgpuLayer {
+    config: Config,
+    how: Prepare,
+    pub(crate) context: u64,
+    pub(crate) packing: Packing,
+    /// `[K][packed kernel]`, see [`Packing`].
+    pub(crate) experts: Allocation,
+    /// `[A1][c1][A2][c2]`, absent biases as zeros.
+    pub(crate) head: Option<Allocation>,
+    /// `[scale][shift]` of batch norm with its running statistics.
+    pub(crate) norm: Option<Allocation>,
+    /// `[gamma][beta]`, where calls with batch statistics are possible.
+    pub(crate) gamma_beta: Option<Allocation>,
+}
+
+impl Prepared for WgpuLayer {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn how(&self) -> &Prepare {
+        &self.how
+    }
+}
+
+impl WgpuLayer {
+    pub(crate) fn new(context: &Context, layer: &DyConv2d, how: &Prepare) -> Result<Self> {
+        let (config, params) = (layer.config(), layer.params());
+        if how.precision != Precision::F32 {
+            let what = format!("experts stored as {:?}", how.precision);
+            return Err(Error::Unsupported { backend: context.backend.clone(), what });
+        }
+        let vector =
+            |data: Vec<f32>| context.memory.filled(context, Purpose::Storage, data.len(), [Cow::Owned(data)]);
+        let norm = config.batch_norm().zip(params.batch_norm.as_ref());
+        Ok(Self {
+            config: *config,
+            how: *how,
+            context: context.id,
+            packing: Packing::new(config),
+            experts: upload_experts(context, layer)?,
+            head: params.attention.as_ref().map(|head| vector(flatten_head(config, head))).transpose()?,
+            norm: norm.map(|(norm, bn)| vector(scale_and_shift(norm.epsilon, bn))).transpose()?,
+            gamma_beta: norm
+                .filter(|_| how.trainable)
+                .map(|(_, bn)| vector([&bn.weight[..], &bn.bias[..]].concat()))
+                .transpose()?,
+        })
+    }
+}
+
+/// Packs one expert at a time, so that the host never holds all of them twice.
+fn upload_experts(context: &Context, layer: &DyConv2d) -> Result<Allocation> {
+    let (config, params) = (layer.config(), layer.params());
+    let packing = Packing::new(config);
+    let len = packing.stride.saturating_mul(config.experts());
+    context.limits.check_binding("bytes of the packed experts", (len as u64).saturating_mul(4))?;
+    let weights = params.weight.chunks_exact(config.expert_len());
+    let packed = weights.enumerate().map(|(k, weight)| {
+        let out = config.out_channels();
+        let bias = params.bias.as_ref().and_then(|bias| bias.get(k * out..(k + 1) * out));
+        Cow::Owned(packing.pack(weight, bias))
+    });
+    context.memory.filled(context, Purpose::Storage, len, packed)
+}
+
+fn flatten_head(config: &Config, head: &HeadParams) -> Vec<f32> {
+    let mut flat = Vec::new();
+    let mut add = |dense: &dyconv_core::Dense, rows: usize| {
+        flat.extend_from_slice(&dense.weight);
+        match &dense.bias {
+            Some(bias) => flat.extend_from_slice(bias),
+            None => flat.resize(flat.len() + rows, 0.0),
+        }
+    };
+    if let (Some(fc1), Some(dyconv_core::Attention::Mlp { hidden, .. })) = (&head.fc1, config.attention()) {
+        add(fc1, hidden);
+    }
+    add(&head.fc2, config.experts());
+    flat
+}
+
+/// Batch norm with fixed statistics as y·scale + shift, in f64 until the last rounding.
+fn scale_and_shift(epsilon: f64, bn: &BatchNormParams) -> Vec<f32> {
+    let pairs = bn.weight.iter().zip(&bn.bias).zip(bn.running_mean.iter().zip(&bn.running_var));
+    let (scale, shift): (Vec<f32>, Vec<f32>) = pairs
+        .map(|((&gamma, &beta), (&mean, &variance))| {
+            let scale = f64::from(gamma) / (f64::from(variance) + epsilon).sqrt();
+            (scale as f32, (f64::from(beta) - f64::from(mean) * scale) as f32)
+        })
+        .unzip();
+    [scale, shift].concat()
+}

@@ -1,0 +1,163 @@
+//! What the device allows, as far as kernels meet it: binding sizes, dispatch extents, alignments; and how
+//! work is split to stay within.
+
+use std::ops::Range;
+
+use dyconv_core::{Error, Result};
+
+/// Bytes of an element.
+pub(crate) const ELEMENT: u64 = 4;
+
+/// Kernels aggregated at once stay below this, so that a large batch's kernels don't dominate memory.
+const AGGREGATED_BYTES: u64 = 256 << 20;
+
+/// Kernels index elements with signed 32 bits in bytes at most: one binding is never larger.
+const INDEXABLE_BYTES: u64 = (i32::MAX as u64) & !255;
+
+/// The limits that the backend plans by: the device's, or smaller ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) binding_bytes: u64,
+    pub(crate) buffer_bytes: u64,
+    pub(crate) workgroups: u32,
+    pub(crate) storage_alignment: u64,
+    pub(crate) uniform_alignment: u64,
+}
+
+impl Limits {
+    pub(crate) fn new(device: &wgpu::Limits) -> Self {
+        Self {
+            binding_bytes: device.max_storage_buffer_binding_size.min(INDEXABLE_BYTES),
+            buffer_bytes: device.max_buffer_size,
+            workgroups: device.max_compute_workgroups_per_dimension,
+            storage_alignment: u64::from(device.min_storage_buffer_offset_alignment),
+            uniform_alignment: u64::from(device.min_uniform_buffer_offset_alignment),
+        }
+    }
+
+    /// The dispatch `[x, y]` that holds `workgroups`, folded where they exceed one dimension.
+    pub(crate) fn fold(&self, workgroups: u64) -> Result<[u32; 2]> {
+        let row = u64::from(self.workgroups).min(workgroups).max(1);
+        let rows = workgroups.div_ceil(row);
+        if rows > u64::from(self.workgroups) || rows * row > u64::from(u32::MAX) {
+            let max = u64::from(self.workgroups).pow(2).min(u64::from(u32::MAX));
+            return Err(exceeded("workgroups of one dispatch", workgroups, max));
+        }
+        Ok([row as u32, rows as u32])
+    }
+
+    /// Splits a batch so that each part of each tensor fits one binding. `sample_lens` are elements per
+    /// sample of tensors that are bound at the part's offset.
+    pub(crate) fn split(&self, batch: usize, sample_lens: &[(&'static str, usize)]) -> Result<Split> {
+        let mut size = batch.max(1);
+        for &(name, len) in sample_lens {
+            size = size.min(self.samples_per_binding(batch, name, len)?);
+        }
+        Ok(Split { batch, size })
+    }
+
+    fn samples_per_binding(&self, batch: usize, name: &str, len: usize) -> Result<usize> {
+        let bytes = len as u64 * ELEMENT;
+        if (batch as u64).saturating_mul(bytes) <= self.binding_bytes {
+            return Ok(batch.max(1));
+        }
+        // An offset that isn't aligned is bound from the aligned one before it.
+        let lead =
+            if bytes.is_multiple_of(self.storage_alignment) { 0 } else { self.storage_alignment - ELEMENT };
+        let fit = self.binding_bytes.saturating_sub(lead) / bytes;
+        if fit == 0 {
+            return Err(exceeded(
+                format!("bytes of one sample of the {name}"),
+                bytes + lead,
+                self.binding_bytes,
+            ));
+        }
+        Ok(fit as usize)
+    }
+
+    /// As [`Limits::split`], but also for kernels of `kernel_len` elements, made for one part at a time.
+    pub(crate) fn split_with_kernels(
+        &self,
+        batch: usize,
+        sample_lens: &[(&'static str, usize)],
+        kernel_len: usize,
+    ) -> Result<Split> {
+        let bytes = kernel_len as u64 * ELEMENT;
+        self.check_binding("bytes of one aggregated kernel", bytes)?;
+        let kernels = (self.binding_bytes.min(AGGREGATED_BYTES) / bytes).max(1);
+        let split = self.split(batch, sample_lens)?;
+        Ok(Split { batch, size: split.size.min(usize::try_from(kernels).unwrap_or(usize::MAX)) })
+    }
+
+    pub(crate) fn check_binding(&self, name: &str, bytes: u64) -> Result<()> {
+        if bytes <= self.binding_bytes {
+            return Ok(());
+        }
+        Err(exceeded(name, bytes, self.binding_bytes))
+    }
+}
+
+/// [`Error::LimitExceeded`] by name.
+pub(crate) fn exceeded(limit: impl Into<String>, value: u64, max: u64) -> Error {
+    Error::LimitExceeded { limit: limit.into(), value, max }
+}
+
+/// An extent as kernels take it.
+pub(crate) fn index(name: &str, value: usize) -> Result<u32> {
+    match u32::try_from(value) {
+        Ok(index) if index <= i32::MAX as u32 => Ok(index),
+        _ => Err(exceeded(name, value as u64, i32::MAX as u64)),
+    }
+}
+
+/// A batch in parts of at most `size` samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Split {
+    pub(crate) batch: usize,
+    pub(crate) size: usize,
+}
+
+impl Split {
+    pub(crate) fn parts(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.batch).step_by(self.size).map(move |start| start..(start + self.size).min(self.batch))
+    }
+
+    /// Samples of the largest part.
+    pub(crate) fn largest(self) -> usize {
+        self.size.min(self.batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        binding_bytes: 4096,
+        buffer_bytes: 1 << 20,
+        workgroups: 10,
+        storage_alignment: 256,
+        uniform_alignment: 256,
+    };
+
+    #[test]
+    fn dispatches_fold_into_rows() {
+        assert_eq!(LIMITS.fold(7), Ok([7, 1]));
+        assert_eq!(LIMITS.fold(10), Ok([10, 1]));
+        assert_eq!(LIMITS.fold(11), Ok([10, 2]));
+        assert_eq!(LIMITS.fold(100), Ok([10, 10]));
+        assert_eq!(LIMITS.fold(101), Err(exceeded("workgroups of one dispatch", 101, 100)));
+    }
+
+    #[test]
+    fn batches_split_by_the_largest_sample() {
+        let parts = |batch, lens: &[_]| LIMITS.split(batch, lens).map(|s| s.parts().collect::<Vec<_>>());
+        assert_eq!(parts(4, &[("input", 256)]), Ok(vec![0..4]));
+        assert_eq!(parts(5, &[("input", 256)]), Ok(vec![0..4, 4..5]));
+        // 1028 bytes aren't aligned: three samples and the lead fit.
+        assert_eq!(parts(5, &[("input", 257), ("output", 1)]), Ok(vec![0..3, 3..5]));
+        assert_eq!(parts(0, &[("input", 256)]), Ok(vec![]));
+        let error = exceeded("bytes of one sample of the input", 8192, 4096);
+        assert_eq!(parts(2, &[("input", 2048)]), Err(error));
+    }
+}

@@ -1,0 +1,279 @@
+//! Device memory: every buffer is counted against a byte budget, and storage buffers that are given back
+//! wait in size classes to be taken again.
+//!
+//! A buffer given back while a recording that uses it is still open may be taken by that stream alone,
+//! whose later commands run after it; by others once the recording was submitted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dyconv_core::{Error, Result};
+use wgpu::BufferUsages;
+
+use crate::context::Context;
+use crate::limits::{ELEMENT, exceeded};
+use crate::ticket::Ticket;
+
+/// Idle bytes kept for reuse.
+const IDLE_BYTES: u64 = 1 << 30;
+
+/// Below this, size classes don't pay.
+const SMALLEST_CLASS: u64 = 256;
+
+/// What a buffer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Read and written by kernels; reused.
+    Storage,
+    /// Filled by the host when made, copied from once.
+    Upload,
+    /// Kernel parameters, filled by the host when made.
+    Uniform,
+    /// Copied into and read by the host, once.
+    Readback,
+}
+
+impl Purpose {
+    fn usages(self) -> BufferUsages {
+        match self {
+            Self::Storage => BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+            Self::Upload => BufferUsages::MAP_WRITE | BufferUsages::COPY_SRC,
+            Self::Uniform => BufferUsages::UNIFORM,
+            Self::Readback => BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+        }
+    }
+}
+
+/// A device's memory.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    budget: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    in_use: u64,
+    idle: u64,
+    /// Buffers made so far.
+    created: u64,
+    free: HashMap<u64, Vec<Free>>,
+}
+
+#[derive(Debug)]
+struct Free {
+    buffer: wgpu::Buffer,
+    users: Vec<Arc<Ticket>>,
+}
+
+/// Bytes and buffers of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryUse {
+    /// Bytes of buffers that tensors, layers and open recordings hold.
+    pub in_use: u64,
+    /// Bytes of buffers kept for reuse.
+    pub idle: u64,
+    /// Buffers made so far.
+    pub created: u64,
+}
+
+impl Memory {
+    pub(crate) fn new(budget: u64) -> Arc<Self> {
+        Arc::new(Self { budget, state: Mutex::default() })
+    }
+
+    pub(crate) fn usage(&self) -> MemoryUse {
+        let state = self.lock();
+        MemoryUse { in_use: state.in_use, idle: state.idle, created: state.created }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The figures are consistent after every statement, so a panic elsewhere leaves them usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A storage buffer of at least `len` elements whose content is undefined, for commands of `stream`.
+    pub(crate) fn take(self: &Arc<Self>, context: &Context, stream: u64, len: usize) -> Result<Allocation> {
+        let bytes = size_class(bytes_of(context, len)?, context.limits.buffer_bytes);
+        if let Some(free) = self.reuse(bytes, stream) {
+            return Ok(self.allocation(free.buffer, bytes, Purpose::Storage, free.users));
+        }
+        let buffer = self.create(context, bytes, Purpose::Storage, false)?;
+        Ok(self.allocation(buffer, bytes, Purpose::Storage, Vec::new()))
+    }
+
+    /// A new buffer with the host's data in it. `parts` follow each other.
+    pub(crate) fn filled<'a>(
+        self: &Arc<Self>,
+        context: &Context,
+        purpose: Purpose,
+        len: usize,
+        parts: impl IntoIterator<Item = std::borrow::Cow<'a, [f32]>>,
+    ) -> Result<Allocation> {
+        let bytes = bytes_of(context, len)?;
+        let buffer = self.create(context, bytes, purpose, true)?;
+        let allocation = self.allocation(buffer, bytes, purpose, Vec::new());
+        let mut view = allocation.buffer.get_mapped_range_mut(..).map_err(|e| device_error("mapping", &e))?;
+        let mut start = 0;
+        for part in parts {
+            let part: &[u8] = bytemuck::cast_slice(&part);
+            view.slice(start..start + part.len()).copy_from_slice(part);
+            start += part.len();
+        }
+        drop(view);
+        allocation.buffer.unmap();
+        Ok(allocation)
+    }
+
+    /// A new buffer for the host to read `len` elements from.
+    pub(crate) fn readback(self: &Arc<Self>, context: &Context, len: usize) -> Result<Allocation> {
+        let bytes = bytes_of(context, len)?;
+        let buffer = self.create(context, bytes, Purpose::Readback, false)?;
+        Ok(self.allocation(buffer, bytes, Purpose::Readback, Vec::new()))
+    }
+
+    fn allocation(
+        self: &Arc<Self>,
+        buffer: wgpu::Buffer,
+        bytes: u64,
+        purpose: Purpose,
+        users: Vec<Arc<Ticket>>,
+    ) -> Allocation {
+        Allocation { buffer, bytes, purpose, users: Mutex::new(users), memory: Arc::clone(self) }
+    }
+
+    fn reuse(&self, bytes: u64, stream: u64) -> Option<Free> {
+        let mut state = self.lock();
+        let class = state.free.get_mut(&bytes)?;
+        let position = class.iter().rposition(|free| free.users.iter().all(|user| user.precedes(stream)))?;
+        let free = class.swap_remove(position);
+        state.idle -= bytes;
+        state.in_use += bytes;
+        Some(free)
+    }
+
+    fn create(&self, context: &Context, bytes: u64, purpose: Purpose, mapped: bool) -> Result<wgpu::Buffer> {
+        context.check()?;
+        self.reserve(bytes)?;
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("dyconv"),
+            size: bytes,
+            usage: purpose.usages(),
+            mapped_at_creation: mapped,
+        };
+        let created =
+            context.guarded("creating a buffer", Some(bytes), || context.device.create_buffer(&descriptor));
+        if created.is_err() {
+            self.lock().in_use -= bytes;
+        }
+        created
+    }
+
+    /// Counts `bytes` as in use, letting go of idle buffers where the budget demands it.
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        let mut state = self.lock();
+        if state.in_use.saturating_add(state.idle).saturating_add(bytes) > self.budget {
+            state.release_idle();
+        }
+        if state.in_use.saturating_add(state.idle).saturating_add(bytes) > self.budget {
+            return Err(Error::OutOfMemory { requested: bytes, in_use: state.in_use, budget: self.budget });
+        }
+        state.in_use += bytes;
+        state.created += 1;
+        Ok(())
+    }
+
+    pub(crate) fn out_of_memory(&self, requested: u64) -> Error {
+        Error::OutOfMemory { requested, in_use: self.lock().in_use, budget: self.budget }
+    }
+
+    fn give_back(&self, allocation: &mut Allocation) {
+        let mut state = self.lock();
+        state.in_use -= allocation.bytes;
+        if allocation.purpose != Purpose::Storage || state.idle + allocation.bytes > IDLE_BYTES {
+            return;
+        }
+        state.idle += allocation.bytes;
+        let users = allocation.users.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let free = Free { buffer: allocation.buffer.clone(), users: std::mem::take(users) };
+        state.free.entry(allocation.bytes).or_default().push(free);
+    }
+}
+
+impl State {
+    /// Lets go of idle buffers that no open recording uses.
+    fn release_idle(&mut self) {
+        for (bytes, class) in &mut self.free {
+            class.retain(|free| {
+                let held = free.users.iter().any(|user| user.is_recording());
+                self.idle -= if held { 0 } else { *bytes };
+                held
+            });
+        }
+        self.free.retain(|_, class| !class.is_empty());
+    }
+}
+
+/// A buffer; dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Allocation {
+    pub(crate) buffer: wgpu::Buffer,
+    bytes: u64,
+    purpose: Purpose,
+    users: Mutex<Vec<Arc<Ticket>>>,
+    memory: Arc<Memory>,
+}
+
+impl Allocation {
+    /// Notes that an open recording uses it.
+    pub(crate) fn used_by(&self, ticket: &Arc<Ticket>) {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.retain(|user| user.is_recording());
+        if !users.iter().any(|user| Arc::ptr_eq(user, ticket)) {
+            users.push(Arc::clone(ticket));
+        }
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        let memory = Arc::clone(&self.memory);
+        memory.give_back(self);
+    }
+}
+
+fn bytes_of(context: &Context, len: usize) -> Result<u64> {
+    let bytes = len as u64 * ELEMENT;
+    if bytes > context.limits.buffer_bytes {
+        return Err(exceeded("max_buffer_size", bytes, context.limits.buffer_bytes));
+    }
+    Ok(bytes)
+}
+
+/// The next 2^k or 1.5·2^k, unless that is beyond what a buffer may have.
+fn size_class(bytes: u64, max: u64) -> u64 {
+    let power = bytes.max(SMALLEST_CLASS).next_power_of_two();
+    let class = if bytes <= power / 4 * 3 { power / 4 * 3 } else { power };
+    if class > max { bytes } else { class.max(SMALLEST_CLASS) }
+}
+
+pub(crate) fn device_error(what: &str, reason: &dyn std::fmt::Display) -> Error {
+    Error::Device { what: what.into(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_class;
+
+    #[test]
+    fn size_classes_waste_at_most_half() {
+        let max = 1 << 30;
+        for (bytes, class) in
+            [(4, 256), (256, 256), (260, 384), (384, 384), (388, 512), (513, 768), (768, 768)]
+        {
+            assert_eq!(size_class(bytes, max), class, "{bytes}");
+        }
+        assert_eq!(size_class(900, 1000), 900, "a class may not exceed the largest buffer");
+    }
+}

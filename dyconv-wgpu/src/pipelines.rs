@@ -1,0 +1,77 @@
+//! Compute pipelines, made when first needed and kept: there are as many as there are kernels.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use dyconv_core::Result;
+
+use crate::context::Context;
+use crate::kernel::{Access, Kernel};
+
+/// The pipelines made so far.
+#[derive(Debug, Default)]
+pub(crate) struct Pipelines(Mutex<HashMap<Kernel, Pipeline>>);
+
+/// A pipeline and what its bind groups look like.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) compute: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+}
+
+impl Pipelines {
+    pub(crate) fn get(&self, context: &Context, kernel: Kernel) -> Result<Pipeline> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = made.get(&kernel) {
+            return Ok(pipeline.clone());
+        }
+        let what = format!("compiling {kernel}");
+        let pipeline = context.guarded(&what, None, || Pipeline::new(&context.device, kernel))?;
+        made.insert(kernel, pipeline.clone());
+        Ok(pipeline)
+    }
+}
+
+impl Pipeline {
+    fn new(device: &wgpu::Device, kernel: Kernel) -> Self {
+        let label = Some(kernel.entry_point());
+        let uniform = std::iter::once(wgpu::BufferBindingType::Uniform);
+        let storage = kernel
+            .storage()
+            .iter()
+            .map(|&access| wgpu::BufferBindingType::Storage { read_only: access == Access::Read });
+        let entries: Vec<_> = (0..)
+            .zip(uniform.chain(storage))
+            .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                count: None,
+            })
+            .collect();
+        let layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label,
+            source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()),
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(kernel.entry_point()),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Kernels write workgroup memory before they read it.
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        Self { compute, layout }
+    }
+}

@@ -1,0 +1,105 @@
+//! The way back to the host: a copy, one submission, and a future that the mapping's callback wakes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use dyconv_core::{Handle, Result, Tensor};
+
+use crate::context::Context;
+use crate::memory::{Allocation, device_error};
+use crate::stream::WgpuStream;
+use crate::tensor::WgpuTensor;
+
+/// A copy on its way.
+pub(crate) struct Readback {
+    buffer: Allocation,
+    mapping: Mapping,
+    submission: Option<wgpu::SubmissionIndex>,
+}
+
+impl Readback {
+    /// Records the copy, submits the stream and asks for the mapping. `None` for an empty tensor.
+    pub(crate) fn start(stream: &mut WgpuStream, tensor: &WgpuTensor) -> Result<Option<Self>> {
+        tensor.check("tensor", stream)?;
+        let Some(data) = &tensor.data else {
+            stream.submit()?;
+            return Ok(None);
+        };
+        let context = Arc::clone(stream.context());
+        let buffer = context.memory.readback(&context, tensor.shape().len())?;
+        stream.copy(data, &buffer, tensor.shape().len());
+        let submission = stream.submit()?;
+        let mapping = Mapping::default();
+        let callback = mapping.clone();
+        context.guarded("mapping a result", None, || {
+            buffer.buffer.map_async(wgpu::MapMode::Read, .., move |result| callback.complete(result));
+        })?;
+        Ok(Some(Self { buffer, mapping, submission }))
+    }
+
+    /// The elements. Off the web this blocks in its first poll, since nothing else drives the device there.
+    pub(crate) async fn elements(self, context: &Context, len: usize) -> Result<Vec<f32>> {
+        #[cfg(not(target_family = "wasm"))]
+        if let Some(submission) = self.submission {
+            context.wait(submission)?;
+        }
+        #[cfg(target_family = "wasm")]
+        drop(self.submission);
+        let mapped = self.mapping.await;
+        context.check()?;
+        mapped.map_err(|error| device_error("mapping a result", &error))?;
+        let view =
+            self.buffer.buffer.get_mapped_range(..).map_err(|e| device_error("reading a result", &e))?;
+        let mut elements = vec![0.0; len];
+        bytemuck::cast_slice_mut(&mut elements).copy_from_slice(&view);
+        Ok(elements)
+    }
+}
+
+/// Brings a tensor back.
+pub(crate) async fn download(stream: &mut WgpuStream, tensor: &WgpuTensor) -> Result<Tensor> {
+    let elements = match Readback::start(stream, tensor)? {
+        Some(readback) => readback.elements(stream.context(), tensor.shape().len()).await?,
+        None => Vec::new(),
+    };
+    Tensor::new(tensor.shape(), tensor.layout(), elements)
+}
+
+type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
+
+/// Completed by the mapping's callback.
+#[derive(Clone, Default)]
+struct Mapping(Arc<Mutex<MappingState>>);
+
+#[derive(Default)]
+struct MappingState {
+    result: Option<Mapped>,
+    waker: Option<Waker>,
+}
+
+impl Mapping {
+    fn complete(&self, result: Mapped) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.result = Some(result);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Future for Mapping {
+    type Output = Mapped;
+
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Mapped> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                state.waker = Some(task.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Step 2: the head and its squash.
+
+use dyconv_core::{Attention, Prepared, Result, Squash};
+
+use crate::kernel::{Kernel, THREADS};
+use crate::layer::WgpuLayer;
+use crate::limits::index;
+use crate::memory::{Allocation, device_error};
+use crate::params::AttentionParams;
+use crate::stream::WgpuStream;
+
+/// π [N, K] from channel means [N, C].
+pub(super) fn record(
+    stream: &mut WgpuStream,
+    layer: &WgpuLayer,
+    means: &Allocation,
+    batch: usize,
+    temperature: f64,
+) -> Result<Allocation> {
+    let config = layer.config();
+    let (channels, experts) = (config.in_channels(), config.experts());
+    let hidden = match config.attention() {
+        Some(Attention::Mlp { hidden, .. }) => hidden,
+        _ => 0,
+    };
+    let is_sigmoid = config.attention().and_then(Attention::squash) == Some(Squash::Sigmoid);
+    // A checked layer whose π comes from a head has one.
+    let head = layer.head.as_ref().ok_or_else(|| device_error("attention", &"the layer has no head"))?;
+    let first = hidden * (channels + 1);
+    let head_len = first + experts * (if hidden > 0 { hidden } else { channels } + 1);
+    let scratch_len = batch * (hidden + experts);
+    let scratch = stream.take(scratch_len)?;
+    let weights = stream.take(batch * experts)?;
+    let params = AttentionParams {
+        samples: index("batch", batch)?,
+        channels: channels as u32,
+        hidden: hidden as u32,
+        experts: experts as u32,
+        hidden_lanes: lanes(hidden),
+        logit_lanes: lanes(experts),
+        logit_weights: index("elements of the attention head", first)?,
+        is_sigmoid: u32::from(is_sigmoid),
+        temperature: temperature as f32,
+    };
+    let storage = [
+        stream.bind(means, 0, batch * channels)?,
+        stream.bind(head, 0, head_len)?,
+        stream.bind(&scratch, 0, scratch_len)?,
+        stream.bind(&weights, 0, batch * experts)?,
+    ];
+    stream.dispatch(Kernel::Attention, &params, storage, batch as u64)?;
+    Ok(weights)
+}
+
+/// Threads that share one row's dot product: all rows at once, if there are few.
+fn lanes(rows: usize) -> u32 {
+    let rows = rows.clamp(1, THREADS as usize).next_power_of_two();
+    THREADS / rows as u32
+}

@@ -1,0 +1,145 @@
+//! Step 1: means over the pixels; and the maximum over windows.
+
+use std::sync::Arc;
+
+use dyconv_core::{Error, Handle, Layout, Result, Shape};
+
+use super::elementwise;
+use crate::kernel::{Kernel, THREADS};
+use crate::limits::index;
+use crate::memory::Allocation;
+use crate::params::{PoolMaxParams, PoolParams};
+use crate::stream::WgpuStream;
+use crate::tensor::WgpuTensor;
+
+/// Channel means [N, C] of a tensor.
+pub(super) fn means(stream: &mut WgpuStream, x: &WgpuTensor, data: &Allocation) -> Result<Allocation> {
+    per_sample(stream, x.shape(), x.layout(), data, None)
+}
+
+/// [N, C] of the mean over the pixels, or of the mean squared distance from `center` [C].
+pub(super) fn per_sample(
+    stream: &mut WgpuStream,
+    shape: Shape,
+    layout: Layout,
+    data: &Allocation,
+    center: Option<&Allocation>,
+) -> Result<Allocation> {
+    let channels = shape.channels();
+    let output = stream.take(shape.batch() * channels)?;
+    let [_, input_channel, _, input_pixel] = shape.strides(layout);
+    // Neighbouring threads take neighbouring elements: pixels, or channels.
+    let lanes = match layout {
+        Layout::Nchw => 1,
+        Layout::Nhwc => channels.next_power_of_two().min(THREADS as usize),
+    };
+    let blocks = channels.div_ceil(lanes);
+    let split = stream
+        .context()
+        .limits
+        .split(shape.batch(), &[("input", shape.sample_len()), ("means", channels)])?;
+    for part in split.parts() {
+        let input = stream.bind(data, part.start * shape.sample_len(), part.len() * shape.sample_len())?;
+        let middle = match center {
+            Some(center) => stream.bind(center, 0, channels)?,
+            None => input.clone(),
+        };
+        let target = stream.bind(&output, part.start * channels, part.len() * channels)?;
+        let params = PoolParams {
+            samples: part.len() as u32,
+            channels: channels as u32,
+            pixels: index("pixels", shape.pixels())?,
+            lanes: lanes as u32,
+            blocks: blocks as u32,
+            squared: u32::from(center.is_some()),
+            input_base: input.base,
+            input_sample: shape.sample_len() as u32,
+            input_channel: input_channel as u32,
+            input_pixel: input_pixel as u32,
+            output_base: target.base,
+        };
+        let workgroups = part.len() as u64 * blocks as u64;
+        stream.dispatch(Kernel::Pool, &params, [input, middle, target], workgroups)?;
+    }
+    Ok(output)
+}
+
+/// The mean over all pixels as a tensor N×C×1×1.
+pub(crate) fn global_mean(stream: &mut WgpuStream, x: &WgpuTensor) -> Result<WgpuTensor> {
+    let shape = Shape::new(x.shape().batch(), x.shape().channels(), 1, 1)?;
+    let data = match (&x.means, &x.data) {
+        (Some(means), _) => Some(Arc::clone(means)),
+        (None, Some(data)) => Some(Arc::new(means(stream, x, data)?)),
+        (None, None) => None,
+    };
+    Ok(WgpuTensor::from_parts(stream, shape, x.layout(), data))
+}
+
+/// The maximum over windows.
+pub(crate) fn max(
+    stream: &mut WgpuStream,
+    x: &WgpuTensor,
+    window: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+) -> Result<WgpuTensor> {
+    let (input, layout) = (x.shape(), x.layout());
+    let extents = pooled_extents(input, window, stride, padding)?;
+    let shape = Shape::new(input.batch(), input.channels(), extents[0], extents[1])?;
+    let output = WgpuTensor::new(stream, shape, layout)?;
+    let (Some(from), Some(to)) = (&x.data, &output.data) else {
+        return Ok(output);
+    };
+    let lens = [("input", input.sample_len()), ("output", shape.sample_len())];
+    for part in stream.context().limits.split(input.batch(), &lens)?.parts() {
+        let source = stream.bind(from, part.start * input.sample_len(), part.len() * input.sample_len())?;
+        let target = stream.bind(to, part.start * shape.sample_len(), part.len() * shape.sample_len())?;
+        let count = part.len() * shape.sample_len();
+        let params = PoolMaxParams {
+            count: count as u32,
+            channels: input.channels() as u32,
+            input_height: input.height() as u32,
+            input_width: input.width() as u32,
+            output_height: shape.height() as u32,
+            output_width: shape.width() as u32,
+            window_height: index("window", window[0])?,
+            window_width: index("window", window[1])?,
+            stride_height: index("stride", stride[0])?,
+            stride_width: index("stride", stride[1])?,
+            padding_top: index("padding", padding[0])?,
+            padding_left: index("padding", padding[1])?,
+            channels_last: u32::from(layout == Layout::Nhwc),
+            input_base: source.base,
+            output_base: target.base,
+        };
+        stream.dispatch(Kernel::PoolMax, &params, [source, target], elementwise(count))?;
+    }
+    Ok(output)
+}
+
+fn pooled_extents(
+    input: Shape,
+    window: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+) -> Result<[usize; 2]> {
+    let mut extents = [input.height(), input.width()];
+    for axis in 0..2 {
+        let (extent, window, stride, padding) = (extents[axis], window[axis], stride[axis], padding[axis]);
+        if window == 0 || stride == 0 {
+            let name = if window == 0 { "window" } else { "stride" };
+            return Err(Error::invalid(format!("pool {name}"), 0, "at least 1"));
+        }
+        if padding > window / 2 {
+            let expected = format!("at most half the window ({window})");
+            return Err(Error::invalid("pool padding", padding, expected));
+        }
+        let padded = extent.saturating_add(2 * padding);
+        if padded < window {
+            let expected = format!("at most the padded extent ({padded})");
+            return Err(Error::invalid("pool window", window, expected));
+        }
+        extents[axis] = (padded - window) / stride + 1;
+    }
+    Ok(extents)
+}
