@@ -1,12 +1,11 @@
 //! The [`Backend`] trait, served by the stages.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dyconv_core::{
-    Accuracy, Backend, Call, Cost, DyConv2d, Error, Info, Layout, MaybeSend, Output, Plan, Pool, Prepare,
-    Prepared, Result, Shape, Tensor, TensorView,
+    Accuracy, Backend, Call, Cost, DyConv2d, Error, Info, Layout, Output, Plan, Pool, Prepare, Prepared,
+    Result, Shape, Tensor, TensorView,
 };
 
 use crate::adapter::AdapterSummary;
@@ -180,14 +179,12 @@ impl Backend for WgpuBackend {
         stream.submit().map(|_| ())
     }
 
-    fn download_async<'a>(
+    async fn download_async<'a>(
         &'a self,
         stream: &'a mut WgpuStream,
         tensor: &'a WgpuTensor,
-    ) -> impl Future<Output = Result<Tensor>> + MaybeSend + 'a {
-        async move {
-            check_stream(stream, &self.context)?;
-            readback::download(stream, tensor).await
-        }
+    ) -> Result<Tensor> {
+        check_stream(stream, &self.context)?;
+        readback::download(stream, tensor).await
     }
 }

@@ -44,8 +44,9 @@ impl WgpuLayer {
             let what = format!("experts stored as {:?}", how.precision);
             return Err(Error::Unsupported { backend: context.backend.clone(), what });
         }
-        let vector =
-            |data: Vec<f32>| context.memory.filled(context, Purpose::Storage, data.len(), [Cow::Owned(data)]);
+        let vector = |data: Vec<f32>| {
+            context.memory.filled(context, Purpose::Parameters, data.len(), [Cow::Owned(data)])
+        };
         let norm = config.batch_norm().zip(params.batch_norm.as_ref());
         Ok(Self {
             config: *config,
@@ -75,7 +76,7 @@ fn upload_experts(context: &Context, layer: &DyConv2d) -> Result<Allocation> {
         let bias = params.bias.as_ref().and_then(|bias| bias.get(k * out..(k + 1) * out));
         Cow::Owned(packing.pack(weight, bias))
     });
-    context.memory.filled(context, Purpose::Storage, len, packed)
+    context.memory.filled(context, Purpose::Parameters, len, packed)
 }
 
 fn flatten_head(config: &Config, head: &HeadParams) -> Vec<f32> {

@@ -25,6 +25,8 @@ const SMALLEST_CLASS: u64 = 256;
 pub(crate) enum Purpose {
     /// Read and written by kernels; reused.
     Storage,
+    /// A layer's numbers: filled by the host when made, read by kernels.
+    Parameters,
     /// Filled by the host when made, copied from once.
     Upload,
     /// Kernel parameters, filled by the host when made.
@@ -37,6 +39,7 @@ impl Purpose {
     fn usages(self) -> BufferUsages {
         match self {
             Self::Storage => BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
+            Self::Parameters => BufferUsages::STORAGE,
             Self::Upload => BufferUsages::MAP_WRITE | BufferUsages::COPY_SRC,
             Self::Uniform => BufferUsages::UNIFORM,
             Self::Readback => BufferUsages::MAP_READ | BufferUsages::COPY_DST,

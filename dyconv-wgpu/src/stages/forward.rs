@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dyconv_core::{AttentionSource, Call, CheckedCall, Output, Prepared, Result, Shape};
+use dyconv_core::{AttentionSource, Call, CheckedCall, Layout, Output, Prepared, Result, Shape};
 
 use super::{aggregate, attention, convolve, normalize, pool};
 use crate::layer::WgpuLayer;
@@ -77,12 +77,11 @@ fn handed_back(
     if let Some(given) = call.attention {
         return Ok(given.clone());
     }
-    let layout = layer.config().layout();
     let shape = Shape::new(checked.input.batch(), layer.config().experts(), 1, 1)?;
     if weights.is_some() || shape.is_empty() {
-        return Ok(WgpuTensor::from_parts(stream, shape, layout, weights));
+        return Ok(WgpuTensor::from_parts(stream, shape, Layout::Nchw, weights));
     }
-    let ones = WgpuTensor::new(stream, shape, layout)?;
+    let ones = WgpuTensor::new(stream, shape, Layout::Nchw)?;
     if let Some(data) = &ones.data {
         stream.upload(&vec![1.0; shape.len()], data)?;
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dyconv_core::{Prepared, Result, Shape};
+use dyconv_core::{Layout, Prepared, Result, Shape};
 
 use super::{elementwise, pool};
 use crate::kernel::Kernel;
@@ -27,8 +27,8 @@ pub(super) fn record(
     let variance = moment(stream, layer, shape, data, Some(&mean))?;
     apply(stream, layer, shape, data, residual, [&mean, &variance])?;
     let moments = Shape::new(1, shape.channels(), 1, 1)?;
-    let layout = layer.config().layout();
-    Ok([mean, variance].map(|data| WgpuTensor::from_parts(stream, moments, layout, Some(Arc::new(data)))))
+    Ok([mean, variance]
+        .map(|data| WgpuTensor::from_parts(stream, moments, Layout::Nchw, Some(Arc::new(data)))))
 }
 
 /// [C]: the mean over samples and pixels, or the mean squared distance from `center`.

@@ -1,0 +1,117 @@
+//! Devices: found, missing, brought by the caller, lost, slow.
+
+use std::time::Duration;
+
+use dyconv_core::{Backend, Call, Error, Layout, Pool, Prepare, Result, Shape, Tensor};
+use dyconv_wgpu::WgpuBackend;
+
+use crate::support::{agrees, chain, image, layer, options, with_backend, with_shared};
+
+fn input() -> Tensor {
+    image(Shape::new(2, 3, 6, 6).unwrap(), Layout::Nchw, 1)
+}
+
+#[test]
+fn the_adapter_says_who_it_is() {
+    with_shared(|backend| {
+        let info = backend.info();
+        println!("adapter: {} ({})", info.device, info.id);
+        assert!(info.id.starts_with("wgpu-") && !info.device.is_empty());
+        let listed = dyconv_wgpu::adapters();
+        assert!(listed.iter().any(|adapter| info.device.starts_with(&adapter.name)), "{listed:?}");
+    });
+}
+
+#[test]
+fn an_adapter_that_isnt_there_is_unavailable() {
+    let error = WgpuBackend::builder().adapter("no such adapter").build().unwrap_err();
+    let Error::Unavailable { backend, reason, hint } = error else { panic!("{error}") };
+    assert_eq!(backend, "wgpu");
+    assert!(!reason.is_empty() && !hint.is_empty());
+}
+
+#[test]
+fn an_adapter_is_found_by_a_part_of_its_name() {
+    with_shared(|backend| {
+        let name = backend.info().device.to_uppercase();
+        let part: String = name.chars().take(4).collect();
+        with_backend(|builder| builder.adapter(part), |found| assert_eq!(found.info(), backend.info()));
+    });
+}
+
+#[test]
+fn the_callers_device_serves() {
+    with_shared(|ours| {
+        let (device, queue) = (ours.device().clone(), ours.queue().clone());
+        let info = device.adapter_info();
+        let backend = WgpuBackend::builder().build_on(device, queue, &info).unwrap();
+        agrees(&backend, &layer(options(3, 4)), &input());
+        // Two backends on one device keep their tensors apart.
+        let mut stream = ours.stream().unwrap();
+        let x = ours.upload(&mut stream, input().view()).unwrap();
+        ours.finish(&mut stream).unwrap();
+        assert!(backend.download(&mut backend.stream().unwrap(), &x).is_err());
+    });
+}
+
+#[test]
+fn a_lost_device_is_an_error_from_every_call() {
+    with_backend(
+        |builder| builder,
+        |backend| {
+            let layer = layer(options(3, 4));
+            let prepared = backend.prepare(&layer, &Prepare::default()).unwrap();
+            let mut stream = backend.stream().unwrap();
+            let x = backend.upload(&mut stream, input().view()).unwrap();
+            backend.finish(&mut stream).unwrap();
+            let y = backend.forward(&mut stream, &prepared, &Call::new(&x)).unwrap().output;
+
+            backend.device().destroy();
+            fn lost<T>(result: Result<T>) {
+                assert!(matches!(result, Err(Error::DeviceLost { .. })), "{:?}", result.err());
+            }
+            lost(backend.finish(&mut stream));
+            lost(backend.download(&mut stream, &y));
+            lost(backend.download(&mut stream, &x));
+            lost(backend.upload(&mut stream, input().view()));
+            lost(backend.forward(&mut stream, &prepared, &Call::new(&x)));
+            lost(backend.pool(&mut stream, &x, &Pool::GlobalMean));
+            lost(backend.relayout(&mut stream, &x, Layout::Nhwc));
+            lost(backend.stream());
+            lost(backend.prepare(&layer, &Prepare::default()));
+            drop((x, y, prepared, stream));
+
+            // A new backend from the host's copies.
+            with_backend(|builder| builder, |again| agrees(&again, &layer, &input()));
+        },
+    );
+}
+
+#[test]
+fn a_device_lost_between_recording_and_download_is_an_error() {
+    with_backend(
+        |builder| builder,
+        |backend| {
+            let prepared = backend.prepare(&layer(options(3, 4)), &Prepare::default()).unwrap();
+            let mut stream = backend.stream().unwrap();
+            let x = backend.upload(&mut stream, input().view()).unwrap();
+            let y = backend.forward(&mut stream, &prepared, &Call::new(&x)).unwrap().output;
+            backend.device().destroy();
+            let error = backend.download(&mut stream, &y).unwrap_err();
+            assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+        },
+    );
+}
+
+#[test]
+fn a_wait_ends_with_a_timeout() {
+    with_backend(
+        |builder| builder.timeout(Duration::from_nanos(1)),
+        |backend| {
+            let layers = [layer(options(3, 64)), layer(options(64, 64)), layer(options(64, 64))];
+            let input = image(Shape::new(2, 3, 64, 64).unwrap(), Layout::Nchw, 1);
+            let error = chain(&backend, &layers, &input).unwrap_err();
+            assert_eq!(error, Error::Timeout { what: "work on the device".into(), seconds: 0 });
+        },
+    );
+}

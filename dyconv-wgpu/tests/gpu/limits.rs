@@ -1,0 +1,141 @@
+//! Splitting and folding under artificially small limits, and typed errors where neither helps.
+
+use dyconv_core::{
+    Activation, Attention, Backend, BatchNorm, Call, Error, Layout, Options, Padding, Pool, Prepare,
+    Reference, Shape, Tensor, reference,
+};
+
+use crate::support::{agrees, close, image, layer, options, with_backend};
+
+#[test]
+fn batches_beyond_a_binding_are_split() {
+    with_backend(
+        |builder| builder.default_limits(true).max_binding_bytes(5120),
+        |backend| {
+            for layout in Layout::ALL {
+                // 972 bytes per input sample: bindings start between alignments.
+                let input = image(Shape::new(7, 3, 9, 9).unwrap(), layout, 1);
+                let small = options(3, 5).layout(layout).activation(Activation::Silu);
+                agrees(&backend, &layer(small), &input);
+                agrees(&backend, &layer(Options { experts: 1, attention: None, ..small }), &input);
+                agrees(&backend, &layer(Options { out_channels: 6, groups: 3, ..small }), &input);
+                let grouped = Options { in_channels: 4, out_channels: 6, groups: 2, ..small };
+                let input = image(Shape::new(7, 4, 9, 9).unwrap(), layout, 1);
+                agrees(&backend, &layer(grouped), &input);
+            }
+            let prepared = backend.prepare(&layer(options(3, 5)), &Prepare::default()).unwrap();
+            let plan = backend.plan(&prepared, Shape::new(7, 3, 9, 9).unwrap()).unwrap();
+            assert_eq!(plan.name, "tiled 16×64×16 in 3 parts");
+        },
+    );
+}
+
+#[test]
+fn every_tensor_stage_is_split() {
+    with_backend(
+        |builder| builder.default_limits(true).max_binding_bytes(4096),
+        |backend| {
+            let shape = Shape::new(7, 3, 7, 7).unwrap();
+            for layout in Layout::ALL {
+                let normalized =
+                    options(3, 3).layout(layout).batch_norm(BatchNorm::PYTORCH).activation(Activation::Elu);
+                let (input, residual) = (image(shape, layout, 1), image(shape, layout, 2));
+                let got = trained(&backend, normalized, &input, &residual);
+                let want = trained(&Reference::default(), normalized, &input, &residual);
+                got.iter().zip(&want).for_each(|(got, want)| close(got, want));
+
+                let mut stream = backend.stream().unwrap();
+                let x = backend.upload(&mut stream, input.view()).unwrap();
+                let kind = Pool::Max { window: [3, 2], stride: [2, 1], padding: [1, 0] };
+                for kind in [Pool::GlobalMean, kind] {
+                    let pooled = backend.pool(&mut stream, &x, &kind).unwrap();
+                    let want = reference::pool(input.view(), &kind).unwrap();
+                    close(&backend.download(&mut stream, &pooled).unwrap(), &want);
+                }
+                let to = Layout::ALL[usize::from(layout == Layout::Nchw)];
+                let other = backend.relayout(&mut stream, &x, to).unwrap();
+                assert_eq!(backend.download(&mut stream, &other).unwrap(), input.to_layout(to));
+            }
+        },
+    );
+}
+
+/// Output, mean and variance with the batch's statistics and a residual.
+fn trained<B: Backend>(backend: &B, options: Options, input: &Tensor, residual: &Tensor) -> Vec<Tensor> {
+    let prepared = backend.prepare(&layer(options), &Prepare::default().trainable(true)).unwrap();
+    let mut stream = backend.stream().unwrap();
+    let x = backend.upload(&mut stream, input.view()).unwrap();
+    let r = backend.upload(&mut stream, residual.view()).unwrap();
+    let call = Call::new(&x).residual(&r).batch_statistics(true);
+    let got = backend.forward(&mut stream, &prepared, &call).unwrap();
+    let [mean, variance] = got.statistics.expect("batch statistics");
+    [got.output, mean, variance].iter().map(|t| backend.download(&mut stream, t).unwrap()).collect()
+}
+
+#[test]
+fn dispatches_beyond_a_dimension_are_folded() {
+    with_backend(
+        // Seven divides no grid of these: the last row is longer than needed.
+        |builder| builder.max_workgroups(7),
+        |backend| {
+            for layout in Layout::ALL {
+                let input = image(Shape::new(3, 8, 11, 9).unwrap(), layout, 1);
+                let plain = options(8, 9).layout(layout).activation(Activation::Tanh);
+                agrees(&backend, &layer(plain), &input);
+                agrees(&backend, &layer(Options { out_channels: 8, groups: 8, ..plain }), &input);
+                let residual = image(Shape::new(3, 9, 11, 9).unwrap(), layout, 2);
+                let normalized = plain.batch_norm(BatchNorm::KERAS);
+                let got = trained(&backend, normalized, &input, &residual);
+                let want = trained(&Reference::default(), normalized, &input, &residual);
+                got.iter().zip(&want).for_each(|(got, want)| close(got, want));
+            }
+        },
+    );
+}
+
+#[test]
+fn what_cannot_be_split_is_named() {
+    let exceeded = |limit: &str, value, max| Error::LimitExceeded { limit: limit.into(), value, max };
+    let head = Options::new(60, 1).experts(2).attention(Attention::mlp(1));
+    let table = [
+        // A part of a batch may start 252 bytes after an aligned offset.
+        (Options::new(1, 1), [2, 1, 33, 33], exceeded("bytes of one sample of the input", 4356 + 252, 4096)),
+        (Options::new(1, 40), [1, 1, 6, 6], exceeded("bytes of one sample of the output", 5760, 4096)),
+        (
+            options(16, 16),
+            [1, 16, 1, 1],
+            exceeded("bytes of the packed experts", 16 * (16 * 16 * 9 + 16), 4096),
+        ),
+        // The pool takes a workgroup for each of 60 channels; seven rows of seven hold 49.
+        (head, [1, 60, 1, 1], exceeded("workgroups of one dispatch", 60, 49)),
+    ];
+    with_backend(
+        |builder| builder.default_limits(true).max_binding_bytes(4096).max_workgroups(7),
+        |backend| {
+            for (options, [n, c, h, w], expected) in table {
+                let input = image(Shape::new(n, c, h, w).unwrap(), Layout::Nchw, 1);
+                assert_eq!(backend.run(&layer(options), &input).map(|y| y.shape()), Err(expected));
+            }
+        },
+    );
+}
+
+#[test]
+fn absurd_padding_is_refused_by_name() {
+    crate::support::with_shared(|backend| {
+        let far = (1 << 30) + 1;
+        let padding = Padding::Explicit { top: far, bottom: far, left: 0, right: 0 };
+        let options = Options::new(1, 1).stride([1 << 30, 1]).padding(padding);
+        let input = image(Shape::new(1, 1, 1, 1).unwrap(), Layout::Nchw, 1);
+        let error = backend.run(&layer(options), &input).unwrap_err();
+        let limit = "extent of the padded input".to_owned();
+        assert_eq!(error, Error::LimitExceeded { limit, value: (1 << 31) + 3, max: (1 << 31) - 1 });
+        // Large strides and dilations by themselves are fine.
+        let given = Options::new(2, 3)
+            .stride([1 << 30, 1 << 30])
+            .dilation([1 << 30, 1])
+            .attention(Attention::mlp(1))
+            .experts(2);
+        agrees(&backend, &layer(given), &image(Shape::new(2, 2, 4, 4).unwrap(), Layout::Nchw, 1));
+    });
+}

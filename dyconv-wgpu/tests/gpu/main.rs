@@ -1,0 +1,8 @@
+//! Tests that need an adapter; a software one will do. Without one they say so and pass, unless
+//! `DYCONV_REQUIRE_GPU=1`.
+
+mod device;
+mod limits;
+mod memory;
+mod streams;
+mod support;
