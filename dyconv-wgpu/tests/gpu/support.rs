@@ -15,11 +15,6 @@ pub(crate) fn backend() -> Result<WgpuBackend> {
     BACKEND.get_or_init(|| WgpuBackend::builder().build()).clone()
 }
 
-/// A backend on a device with WebGPU's default limits.
-pub(crate) fn default_limits() -> Result<WgpuBackend> {
-    WgpuBackend::builder().default_limits(true).build()
-}
-
 pub(crate) fn is_required() -> bool {
     std::env::var("DYCONV_REQUIRE_GPU").is_ok_and(|value| value == "1")
 }
