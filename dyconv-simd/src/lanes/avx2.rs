@@ -1,0 +1,173 @@
+//! AVX2 with FMA: eight lanes, sixteen registers.
+
+use std::arch::x86_64::{
+    __m256, __m256i, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehl_ps, _mm_prefetch,
+    _mm_shuffle_ps, _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_set1_ps, _mm256_shuffle_ps,
+    _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+};
+
+use super::{Lanes, MAX_WIDTH, Task};
+
+/// Proof that this CPU has AVX2 and FMA.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// The token, where the CPU has the instructions.
+    pub(crate) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+/// Eight set words, then eight clear ones: eight words from 8 − n on are the mask of n lanes.
+static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// The mask of the first `len` lanes.
+#[inline(always)]
+fn mask(_: Avx2, len: usize) -> __m256i {
+    let words: &[i32; 8] = MASKS[8 - len.min(8)..].first_chunk().expect("sixteen words hold eight");
+    // SAFETY: the token proves AVX, and `words` is eight readable words.
+    unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
+}
+
+impl Lanes for Avx2 {
+    type V = __m256;
+    const WIDTH: usize = 8;
+    // 6 × 2 accumulators, 2 weights and a broadcast are 15 of 16 registers.
+    const ROWS: usize = 6;
+    const VECTORS: usize = 2;
+
+    #[inline]
+    fn vectorize<T: Task>(self, task: T) -> T::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn enabled<T: Task>(lanes: Avx2, task: T) -> T::Output {
+            task.run(lanes)
+        }
+        // SAFETY: the token proves AVX2 and FMA.
+        unsafe { enabled(self, task) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn load(self, src: &[f32]) -> __m256 {
+        let src: &[f32; 8] = src.first_chunk().expect("a whole vector");
+        // SAFETY: the token proves AVX, and `src` is eight readable floats.
+        unsafe { _mm256_loadu_ps(src.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_partial(self, src: &[f32]) -> __m256 {
+        if src.len() >= 8 {
+            return self.load(src);
+        }
+        let mask = mask(self, src.len());
+        // SAFETY: the token proves AVX, and the mask covers no more floats than `src` has.
+        unsafe { _mm256_maskload_ps(src.as_ptr(), mask) }
+    }
+
+    #[inline(always)]
+    fn store(self, v: __m256, dst: &mut [f32]) {
+        let dst: &mut [f32; 8] = dst.first_chunk_mut().expect("room for a whole vector");
+        // SAFETY: the token proves AVX, and `dst` is eight writable floats.
+        unsafe { _mm256_storeu_ps(dst.as_mut_ptr(), v) }
+    }
+
+    #[inline(always)]
+    fn store_partial(self, v: __m256, dst: &mut [f32]) {
+        // A masked store takes a dozen times as long as a whole one on some CPUs.
+        if dst.len() >= 8 {
+            return self.store(v, dst);
+        }
+        let mask = mask(self, dst.len());
+        // SAFETY: the token proves AVX, and the mask covers no more floats than `dst` has.
+        unsafe { _mm256_maskstore_ps(dst.as_mut_ptr(), mask, v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: the token proves FMA.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, v: __m256) -> f32 {
+        // SAFETY: the token proves AVX.
+        unsafe { reduce(v) }
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [__m256; MAX_WIDTH]) -> [__m256; MAX_WIDTH] {
+        // SAFETY: the token proves AVX.
+        unsafe { transpose8(rows) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, src: &[f32]) {
+        // SAFETY: a prefetch reads nothing that the program can see and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(src.as_ptr().cast()) }
+    }
+}
+
+/// Halves added to halves, down to one lane.
+#[target_feature(enable = "avx")]
+#[inline]
+fn reduce(v: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+}
+
+/// Pairs, then quadruples, then halves change places.
+#[target_feature(enable = "avx")]
+#[inline]
+fn transpose8(r: [__m256; MAX_WIDTH]) -> [__m256; MAX_WIDTH] {
+    let mut pairs = r;
+    for i in 0..4 {
+        pairs[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        pairs[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    let mut fours = pairs;
+    for i in [0, 4] {
+        fours[i] = _mm256_shuffle_ps::<0x44>(pairs[i], pairs[i + 2]);
+        fours[i + 1] = _mm256_shuffle_ps::<0xee>(pairs[i], pairs[i + 2]);
+        fours[i + 2] = _mm256_shuffle_ps::<0x44>(pairs[i + 1], pairs[i + 3]);
+        fours[i + 3] = _mm256_shuffle_ps::<0xee>(pairs[i + 1], pairs[i + 3]);
+    }
+    let mut columns = fours;
+    for i in 0..4 {
+        columns[i] = _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]);
+        columns[i + 4] = _mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]);
+    }
+    columns
+}

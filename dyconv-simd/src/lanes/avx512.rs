@@ -1,0 +1,157 @@
+//! AVX-512: sixteen lanes, thirty-two registers, masks for what is partial.
+
+use std::arch::x86_64::{
+    __m512, __mmask16, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_storeu_ps,
+    _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+};
+
+use super::{Lanes, MAX_WIDTH, Task};
+
+/// Proof that this CPU has AVX-512's foundation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    /// The token, where the CPU has the instructions.
+    pub(crate) fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx512f").then_some(Self(()))
+    }
+}
+
+/// The mask of the first `len` lanes.
+#[inline(always)]
+fn mask(len: usize) -> __mmask16 {
+    // At most sixteen bits are set.
+    ((1u32 << len.min(16)) - 1) as __mmask16
+}
+
+impl Lanes for Avx512 {
+    type V = __m512;
+    const WIDTH: usize = 16;
+    // 14 × 2 accumulators, 2 weights and a broadcast are 31 of 32 registers.
+    const ROWS: usize = 14;
+    const VECTORS: usize = 2;
+
+    #[inline]
+    fn vectorize<T: Task>(self, task: T) -> T::Output {
+        #[target_feature(enable = "avx512f")]
+        fn enabled<T: Task>(lanes: Avx512, task: T) -> T::Output {
+            task.run(lanes)
+        }
+        // SAFETY: the token proves AVX-512F.
+        unsafe { enabled(self, task) }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn load(self, src: &[f32]) -> __m512 {
+        let src: &[f32; 16] = src.first_chunk().expect("a whole vector");
+        // SAFETY: the token proves AVX-512F, and `src` is sixteen readable floats.
+        unsafe { _mm512_loadu_ps(src.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_partial(self, src: &[f32]) -> __m512 {
+        // SAFETY: the token proves AVX-512F, and the mask covers no more floats than `src` has.
+        unsafe { _mm512_maskz_loadu_ps(mask(src.len()), src.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, v: __m512, dst: &mut [f32]) {
+        let dst: &mut [f32; 16] = dst.first_chunk_mut().expect("room for a whole vector");
+        // SAFETY: the token proves AVX-512F, and `dst` is sixteen writable floats.
+        unsafe { _mm512_storeu_ps(dst.as_mut_ptr(), v) }
+    }
+
+    #[inline(always)]
+    fn store_partial(self, v: __m512, dst: &mut [f32]) {
+        // SAFETY: the token proves AVX-512F, and the mask covers no more floats than `dst` has.
+        unsafe { _mm512_mask_storeu_ps(dst.as_mut_ptr(), mask(dst.len()), v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, v: __m512) -> f32 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_reduce_add_ps(v) }
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [__m512; MAX_WIDTH]) -> [__m512; MAX_WIDTH] {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { transpose16(rows) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, src: &[f32]) {
+        // SAFETY: a prefetch reads nothing that the program can see and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(src.as_ptr().cast()) }
+    }
+}
+
+/// Pairs and quadruples change places within each 128 bits, then the 128-bit quarters do, 4 × 4 of them.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn transpose16(r: [__m512; MAX_WIDTH]) -> [__m512; MAX_WIDTH] {
+    let mut pairs = r;
+    for i in 0..8 {
+        pairs[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        pairs[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    // Quarter q of `fours[4·g + j]` holds column 4·q + j of rows 4·g to 4·g + 3.
+    let mut fours = pairs;
+    for i in [0, 4, 8, 12] {
+        fours[i] = _mm512_shuffle_ps::<0x44>(pairs[i], pairs[i + 2]);
+        fours[i + 1] = _mm512_shuffle_ps::<0xee>(pairs[i], pairs[i + 2]);
+        fours[i + 2] = _mm512_shuffle_ps::<0x44>(pairs[i + 1], pairs[i + 3]);
+        fours[i + 3] = _mm512_shuffle_ps::<0xee>(pairs[i + 1], pairs[i + 3]);
+    }
+    let mut columns = fours;
+    for j in 0..4 {
+        let low_left = _mm512_shuffle_f32x4::<0x88>(fours[j], fours[4 + j]);
+        let low_right = _mm512_shuffle_f32x4::<0x88>(fours[8 + j], fours[12 + j]);
+        let high_left = _mm512_shuffle_f32x4::<0xdd>(fours[j], fours[4 + j]);
+        let high_right = _mm512_shuffle_f32x4::<0xdd>(fours[8 + j], fours[12 + j]);
+        columns[j] = _mm512_shuffle_f32x4::<0x88>(low_left, low_right);
+        columns[4 + j] = _mm512_shuffle_f32x4::<0x88>(high_left, high_right);
+        columns[8 + j] = _mm512_shuffle_f32x4::<0xdd>(low_left, low_right);
+        columns[12 + j] = _mm512_shuffle_f32x4::<0xdd>(high_left, high_right);
+    }
+    columns
+}

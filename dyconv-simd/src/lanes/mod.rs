@@ -1,0 +1,80 @@
+//! Vectors of f32, one zero-sized token per instruction set.
+//!
+//! A token can only be made where its instructions exist, so every operation on it is safe. Kernels are generic over
+//! [`Lanes`], entered through [`Lanes::vectorize`], and marked `#[inline(always)]` all the way down: an operation that
+//! isn't inlined into a function with the right `target_feature` becomes a call, and a kernel of calls runs at a
+//! thirtieth of its speed.
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "std::arch intrinsics; each use is covered by the token that detection made")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "std::arch intrinsics; each use is covered by the token that detection made")]
+mod avx512;
+mod portable;
+#[cfg(test)]
+mod tests;
+mod transpose;
+
+use std::fmt::Debug;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use portable::Portable;
+pub(crate) use transpose::transpose;
+
+/// The widest vector of any instruction set, in floats.
+pub(crate) const MAX_WIDTH: usize = 16;
+
+/// A piece of work that is compiled once per instruction set.
+pub(crate) trait Task {
+    /// What it gives.
+    type Output;
+
+    /// Does the work. Mark every implementation `#[inline(always)]`.
+    fn run<L: Lanes>(self, lanes: L) -> Self::Output;
+}
+
+/// What kernels ask of an instruction set, and nothing else.
+pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
+    /// A vector.
+    type V: Copy;
+    /// Floats in a vector.
+    const WIDTH: usize;
+    /// Rows (pixels) of the widest register tile; see `kernels::tile`.
+    const ROWS: usize;
+    /// Vectors (of output channels) of a register tile.
+    const VECTORS: usize;
+
+    /// Runs a task with this instruction set enabled.
+    fn vectorize<T: Task>(self, task: T) -> T::Output;
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::V;
+    /// The first `WIDTH` floats.
+    fn load(self, src: &[f32]) -> Self::V;
+    /// The first `WIDTH` floats, or as many as there are; 0 in the other lanes.
+    fn load_partial(self, src: &[f32]) -> Self::V;
+    /// Writes the first `WIDTH` floats.
+    fn store(self, v: Self::V, dst: &mut [f32]);
+    /// Writes the first `WIDTH` floats, or as many as there is room for.
+    fn store_partial(self, v: Self::V, dst: &mut [f32]);
+    /// a + b
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a · b
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a · b + c, fused where the instruction set can.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger; a NaN in `b` goes through.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller; a NaN in `b` goes through.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The sum of all lanes, in one order.
+    fn reduce_add(self, v: Self::V) -> f32;
+    /// Rows to columns of the first `WIDTH` vectors; the others are left alone.
+    fn transpose(self, rows: [Self::V; MAX_WIDTH]) -> [Self::V; MAX_WIDTH];
+    /// Asks for the cache line of `src`'s first float. Changes nothing.
+    fn prefetch(self, src: &[f32]);
+}

@@ -1,0 +1,98 @@
+//! The floor that every machine has: `wide`, which chose its instructions when this crate was built (SSE2 on x86-64,
+//! NEON on aarch64, simd128 in a browser). Multiply-add is fused only where the build allows it.
+
+use wide::f32x8;
+
+use super::{Lanes, MAX_WIDTH, Task};
+
+/// The token of the portable lanes; needs no proof.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portable;
+
+impl Lanes for Portable {
+    type V = f32x8;
+    const WIDTH: usize = 8;
+    // 6 × 8 floats are 12 SSE registers; with the weights and a broadcast that is all 16.
+    const ROWS: usize = 6;
+    const VECTORS: usize = 1;
+
+    #[inline]
+    fn vectorize<T: Task>(self, task: T) -> T::Output {
+        task.run(self)
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> f32x8 {
+        f32x8::splat(x)
+    }
+
+    #[inline(always)]
+    fn load(self, src: &[f32]) -> f32x8 {
+        f32x8::new(*src.first_chunk().expect("a whole vector"))
+    }
+
+    #[inline(always)]
+    fn load_partial(self, src: &[f32]) -> f32x8 {
+        if let Some(whole) = src.first_chunk() {
+            return f32x8::new(*whole);
+        }
+        let mut lanes = [0.0; 8];
+        lanes[..src.len()].copy_from_slice(src);
+        f32x8::new(lanes)
+    }
+
+    #[inline(always)]
+    fn store(self, v: f32x8, dst: &mut [f32]) {
+        *dst.first_chunk_mut().expect("room for a whole vector") = v.to_array();
+    }
+
+    #[inline(always)]
+    fn store_partial(self, v: f32x8, dst: &mut [f32]) {
+        let lanes = v.to_array();
+        match dst.first_chunk_mut() {
+            Some(whole) => *whole = lanes,
+            None => dst.copy_from_slice(&lanes[..dst.len()]),
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: f32x8, b: f32x8) -> f32x8 {
+        a + b
+    }
+
+    #[inline(always)]
+    fn mul(self, a: f32x8, b: f32x8) -> f32x8 {
+        a * b
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: f32x8, b: f32x8, c: f32x8) -> f32x8 {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn max(self, a: f32x8, b: f32x8) -> f32x8 {
+        a.fast_max(b)
+    }
+
+    #[inline(always)]
+    fn min(self, a: f32x8, b: f32x8) -> f32x8 {
+        a.fast_min(b)
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, v: f32x8) -> f32 {
+        let v = v.to_array();
+        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+
+    #[inline(always)]
+    fn transpose(self, mut rows: [f32x8; MAX_WIDTH]) -> [f32x8; MAX_WIDTH] {
+        let columns = f32x8::transpose(*rows.first_chunk().expect("MAX_WIDTH is at least 8"));
+        rows[..8].copy_from_slice(&columns);
+        rows
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _src: &[f32]) {}
+}

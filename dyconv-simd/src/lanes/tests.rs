@@ -1,0 +1,181 @@
+//! Every operation of every token that this machine can make, against scalar arithmetic.
+
+use super::{Lanes, MAX_WIDTH, Portable, Task, transpose};
+
+/// Runs a check with each token.
+fn on_every_isa(check: impl Fn(&dyn Fn(Probe) -> Vec<f32>, Facts)) {
+    fn entry<L: Lanes>(lanes: L) -> (impl Fn(Probe) -> Vec<f32>, Facts) {
+        let facts = Facts { width: L::WIDTH, rows: L::ROWS, vectors: L::VECTORS };
+        (move |probe| lanes.vectorize(probe), facts)
+    }
+    let (run, facts) = entry(Portable);
+    check(&run, facts);
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some((run, facts)) = super::Avx2::detect().map(entry) {
+            check(&run, facts);
+        }
+        if let Some((run, facts)) = super::Avx512::detect().map(entry) {
+            check(&run, facts);
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Facts {
+    width: usize,
+    rows: usize,
+    vectors: usize,
+}
+
+/// One operation on slices: what goes in and out of the vectors is plain memory.
+#[derive(Clone)]
+enum Probe {
+    Add(Vec<f32>, Vec<f32>),
+    Mul(Vec<f32>, Vec<f32>),
+    MulAdd(Vec<f32>, Vec<f32>, Vec<f32>),
+    Max(Vec<f32>, Vec<f32>),
+    Min(Vec<f32>, Vec<f32>),
+    Splat(f32),
+    Reduce(Vec<f32>),
+    LoadPartial(Vec<f32>),
+    StorePartial(Vec<f32>, usize),
+    Prefetch(Vec<f32>),
+}
+
+impl Task for Probe {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> Vec<f32> {
+        let mut out = vec![-7.0; L::WIDTH];
+        let whole = match self {
+            Self::Add(a, b) => lanes.add(lanes.load(&a), lanes.load(&b)),
+            Self::Mul(a, b) => lanes.mul(lanes.load(&a), lanes.load(&b)),
+            Self::MulAdd(a, b, c) => lanes.mul_add(lanes.load(&a), lanes.load(&b), lanes.load(&c)),
+            Self::Max(a, b) => lanes.max(lanes.load(&a), lanes.load(&b)),
+            Self::Min(a, b) => lanes.min(lanes.load(&a), lanes.load(&b)),
+            Self::Splat(x) => lanes.splat(x),
+            Self::Reduce(a) => lanes.splat(lanes.reduce_add(lanes.load(&a))),
+            Self::LoadPartial(a) => lanes.load_partial(&a),
+            Self::StorePartial(a, len) => {
+                let len = len.min(out.len());
+                lanes.store_partial(lanes.load(&a), &mut out[..len]);
+                return out;
+            }
+            Self::Prefetch(a) => {
+                lanes.prefetch(&a);
+                lanes.load(&a)
+            }
+        };
+        lanes.store(whole, &mut out);
+        out
+    }
+}
+
+/// Small dyadic numbers of both signs: sums and products are exact, fused or not.
+fn ramp(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 37 + seed * 11) % 29) as f32 * 0.25 - 3.0).collect()
+}
+
+fn zip(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> Vec<f32> {
+    a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect()
+}
+
+#[test]
+fn arithmetic_acts_lane_by_lane() {
+    on_every_isa(|run, Facts { width, .. }| {
+        for seed in 0..8 {
+            let [a, b, c] = [0, 1, 2].map(|i| ramp(width, seed * 3 + i));
+            assert_eq!(run(Probe::Add(a.clone(), b.clone())), zip(&a, &b, |a, b| a + b));
+            assert_eq!(run(Probe::Mul(a.clone(), b.clone())), zip(&a, &b, |a, b| a * b));
+            let products = zip(&a, &b, |a, b| a * b);
+            let sums = zip(&products, &c, |p, c| p + c);
+            assert_eq!(run(Probe::MulAdd(a.clone(), b.clone(), c)), sums);
+            assert_eq!(run(Probe::Max(a.clone(), b.clone())), zip(&a, &b, f32::max));
+            assert_eq!(run(Probe::Min(a.clone(), b.clone())), zip(&a, &b, f32::min));
+            assert_eq!(run(Probe::Prefetch(a.clone())), a);
+        }
+    });
+}
+
+#[test]
+fn splat_fills_and_reduce_adds_every_lane() {
+    on_every_isa(|run, Facts { width, .. }| {
+        assert_eq!(run(Probe::Splat(1.5)), vec![1.5; width]);
+        for lane in 0..width {
+            let mut one = vec![0.0; width];
+            one[lane] = 2.5;
+            assert_eq!(run(Probe::Reduce(one)), vec![2.5; width]);
+        }
+        let all = ramp(width, 5);
+        assert_eq!(run(Probe::Reduce(all.clone())), vec![all.iter().sum::<f32>(); width]);
+    });
+}
+
+#[test]
+fn max_and_min_let_a_nan_in_the_second_operand_through() {
+    on_every_isa(|run, Facts { width, .. }| {
+        let nan = vec![f32::NAN; width];
+        for bound in [f32::NEG_INFINITY, 0.0, 6.0, f32::INFINITY] {
+            let bounds = vec![bound; width];
+            assert!(run(Probe::Max(bounds.clone(), nan.clone())).iter().all(|x| x.is_nan()));
+            assert!(run(Probe::Min(bounds, nan.clone())).iter().all(|x| x.is_nan()));
+        }
+    });
+}
+
+#[test]
+fn partial_loads_and_stores_touch_no_other_lane() {
+    on_every_isa(|run, Facts { width, .. }| {
+        for len in 0..=width + 3 {
+            let src = ramp(len, 1);
+            let mut want = vec![0.0; width];
+            let loaded = len.min(width);
+            want[..loaded].copy_from_slice(&src[..loaded]);
+            assert_eq!(run(Probe::LoadPartial(src)), want);
+
+            let all = ramp(width, 2);
+            let mut want = vec![-7.0; width];
+            want[..loaded].copy_from_slice(&all[..loaded]);
+            assert_eq!(run(Probe::StorePartial(all, len)), want);
+        }
+    });
+}
+
+#[test]
+fn a_register_tile_fits_the_registers_and_a_vector_the_widest() {
+    on_every_isa(|_, Facts { width, rows, vectors }| {
+        assert!(width <= MAX_WIDTH && width.is_power_of_two());
+        assert!((1..=width).contains(&rows) && (1..=2).contains(&vectors));
+    });
+}
+
+#[test]
+fn transpose_turns_every_size_over_and_writes_nothing_else() {
+    fn check<L: Lanes>(lanes: L) {
+        for rows in 0..=2 * L::WIDTH + 1 {
+            for columns in [0, 1, 3, L::WIDTH - 1, L::WIDTH, L::WIDTH + 1, 2 * L::WIDTH + 5] {
+                let (src_stride, dst_stride) = (columns + 2, rows + 3);
+                let src: Vec<f32> = (0..rows * src_stride).map(|i| i as f32).collect();
+                let mut dst = vec![-1.0; columns * dst_stride];
+                transpose(lanes, (&src, src_stride), (&mut dst, dst_stride), [rows, columns]);
+                for (i, &got) in dst.iter().enumerate() {
+                    let (c, r) = (i / dst_stride, i % dst_stride);
+                    let want = if r < rows { src[r * src_stride + c] } else { -1.0 };
+                    assert_eq!(got, want, "{rows}×{columns}, element {c}, {r}");
+                }
+            }
+        }
+    }
+    check(Portable);
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(lanes) = super::Avx2::detect() {
+            check(lanes);
+        }
+        if let Some(lanes) = super::Avx512::detect() {
+            check(lanes);
+        }
+    }
+}
