@@ -1,0 +1,61 @@
+//! Steps 6 and 7, fused where a tile leaves its kernel: bias and shift, residual, activation.
+
+use std::f32::consts::FRAC_1_SQRT_2;
+
+use dyconv_core::Activation;
+
+use crate::lanes::{Lanes, MAX_WIDTH};
+
+/// What happens to a sum before it is stored, apart from the residual.
+///
+/// A constant comes first in every `max` and `min`, so that a NaN goes through.
+#[inline(always)]
+pub(crate) fn activate<L: Lanes>(lanes: L, activation: Activation, x: L::V) -> L::V {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => lanes.max(lanes.splat(0.0), x),
+        Activation::Relu6 => clamp(lanes, 6.0, x),
+        Activation::LeakyRelu { slope } => {
+            let negative = lanes.min(lanes.splat(0.0), x);
+            lanes.mul_add(lanes.splat(slope as f32), negative, lanes.max(lanes.splat(0.0), x))
+        }
+        Activation::HardSigmoid => hard_sigmoid(lanes, x),
+        Activation::KerasHardSigmoid => {
+            clamp(lanes, 1.0, lanes.mul_add(lanes.splat(0.2), x, lanes.splat(0.5)))
+        }
+        Activation::HardSwish => lanes.mul(x, hard_sigmoid(lanes, x)),
+        Activation::Sigmoid => each(lanes, x, sigmoid),
+        Activation::Tanh => each(lanes, x, f32::tanh),
+        Activation::Silu => each(lanes, x, |x| x * sigmoid(x)),
+        // Φ(x) as erfc, which loses nothing where 1 + erf would cancel.
+        Activation::Gelu => each(lanes, x, |x| x * (0.5 * libm::erfcf(-x * FRAC_1_SQRT_2))),
+        Activation::Elu => each(lanes, x, |x| if x > 0.0 { x } else { x.exp_m1() }),
+    }
+}
+
+/// min(max(x, 0), high)
+#[inline(always)]
+fn clamp<L: Lanes>(lanes: L, high: f32, x: L::V) -> L::V {
+    lanes.min(lanes.splat(high), lanes.max(lanes.splat(0.0), x))
+}
+
+#[inline(always)]
+fn hard_sigmoid<L: Lanes>(lanes: L, x: L::V) -> L::V {
+    lanes.mul(clamp(lanes, 6.0, lanes.add(x, lanes.splat(3.0))), lanes.splat(1.0 / 6.0))
+}
+
+/// 1 / (1 + exp(−x))
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// A scalar function lane by lane.
+#[inline(always)]
+fn each<L: Lanes>(lanes: L, x: L::V, f: impl Fn(f32) -> f32) -> L::V {
+    let mut values = [0.0; MAX_WIDTH];
+    lanes.store(x, &mut values);
+    for value in &mut values[..L::WIDTH] {
+        *value = f(*value);
+    }
+    lanes.load(&values)
+}

@@ -1,0 +1,105 @@
+//! Step 2: the head's logits, and the squash that makes them π.
+
+use dyconv_core::{Dense, Squash};
+
+use crate::lanes::{Lanes, Task};
+
+/// The head, as its parameters have it: rows of weights are read once per sample, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) fc1: Option<Dense>,
+    pub(crate) fc2: Dense,
+    pub(crate) squash: Squash,
+}
+
+impl Head {
+    /// Bytes of its parameters.
+    pub(crate) fn bytes(&self) -> usize {
+        let dense = |dense: &Dense| dense.weight.len() + dense.bias.as_ref().map_or(0, Vec::len);
+        (self.fc1.as_ref().map_or(0, dense) + dense(&self.fc2)) * size_of::<f32>()
+    }
+}
+
+/// π of one sample from its pooled channels. `hidden` is scratch.
+pub(crate) fn attention<L: Lanes>(
+    lanes: L,
+    head: &Head,
+    z: &[f32],
+    temperature: f64,
+    hidden: &mut Vec<f32>,
+    pi: &mut [f32],
+) {
+    match &head.fc1 {
+        Some(fc1) => {
+            hidden.resize(fc1.weight.len() / z.len(), 0.0);
+            dense(lanes, fc1, z, hidden);
+            for h in hidden.iter_mut() {
+                // Not `f32::max`, which would swallow a NaN.
+                *h = if *h < 0.0 { 0.0 } else { *h };
+            }
+            dense(lanes, &head.fc2, hidden, pi);
+        }
+        None => dense(lanes, &head.fc2, z, pi),
+    }
+    match head.squash {
+        Squash::Softmax { .. } => softmax(pi, temperature),
+        Squash::Sigmoid => pi.iter_mut().for_each(|x| *x = super::activate::sigmoid(*x)),
+    }
+}
+
+/// softmax(logits / T) with the row's maximum subtracted first; a handful of numbers, so in f64.
+fn softmax(logits: &mut [f32], temperature: f64) {
+    let maximum = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: f32| ((f64::from(logit) - f64::from(maximum)) / temperature).exp();
+    let sum: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+    for logit in logits {
+        *logit = (weight(*logit) / sum) as f32;
+    }
+}
+
+/// out = A·x + c
+fn dense<L: Lanes>(lanes: L, dense: &Dense, x: &[f32], out: &mut [f32]) {
+    for (o, (row, out)) in dense.weight.chunks_exact(x.len()).zip(out).enumerate() {
+        let bias = dense.bias.as_ref().map_or(0.0, |bias| bias[o]);
+        *out = lanes.vectorize(Dot(row, x)) + bias;
+    }
+}
+
+/// The sum of products of two slices of one length.
+struct Dot<'a>(&'a [f32], &'a [f32]);
+
+impl Task for Dot<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> f32 {
+        let mut sums = [lanes.splat(0.0); 4];
+        for (i, (a, b)) in self.0.chunks(L::WIDTH).zip(self.1.chunks(L::WIDTH)).enumerate() {
+            sums[i % 4] = lanes.mul_add(lanes.load_partial(a), lanes.load_partial(b), sums[i % 4]);
+        }
+        lanes.reduce_add(lanes.add(lanes.add(sums[0], sums[1]), lanes.add(sums[2], sums[3])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softmax_survives_logits_that_exp_does_not() {
+        let mut logits = [1000.0, 999.0, -1000.0];
+        softmax(&mut logits, 2.0);
+        let e = (-0.5f64).exp();
+        let want = [1.0 / (1.0 + e), e / (1.0 + e), 0.0];
+        for (got, want) in logits.iter().zip(want) {
+            assert!((f64::from(*got) - want).abs() < 1e-7, "{logits:?}");
+        }
+    }
+
+    #[test]
+    fn a_nan_logit_makes_all_weights_nan() {
+        let mut logits = [0.0, f32::NAN];
+        softmax(&mut logits, 1.0);
+        assert!(logits.iter().all(|x| x.is_nan()));
+    }
+}

@@ -1,0 +1,140 @@
+//! Step 1: channel sums, for the mean over all pixels, and max pooling.
+//!
+//! Every channel is summed in one order that depends on its pixels and the vector width alone, so sums taken block by
+//! block, by any thread, are the sums taken all at once. Pixels are summed in runs and the runs added, which keeps
+//! rounding errors from growing with the image.
+
+use dyconv_core::{Error, Handle, Layout, Pool, Result, Shape, Tensor, reference};
+
+use crate::kernels::output::Target;
+use crate::lanes::{Lanes, Task};
+use crate::tensor::SimdTensor;
+use crate::threads::Threads;
+
+/// Pixels in a run.
+const RUN: usize = 64;
+
+/// The sum of every channel of one sample.
+pub(crate) fn channel_sums<L: Lanes>(
+    lanes: L,
+    sample: &[f32],
+    shape: Shape,
+    layout: Layout,
+    out: &mut [f32],
+) {
+    match layout {
+        Layout::Nchw => plane_sums(lanes, sample, shape.pixels(), out),
+        Layout::Nhwc => {
+            let row = |p: usize| &sample[p * shape.channels()..][..shape.channels()];
+            lanes.vectorize(ColumnSums { row, pixels: shape.pixels(), out });
+        }
+    }
+}
+
+/// The sums of a block that has just been written.
+pub(crate) fn block_sums<L: Lanes>(lanes: L, target: &Target<'_>, pixels: usize, out: &mut [f32]) {
+    match target {
+        Target::Planes(planes) => plane_sums(lanes, planes, pixels, out),
+        Target::Columns(columns) => lanes.vectorize(ColumnSums { row: |p| columns.row(p), pixels, out }),
+    }
+}
+
+fn plane_sums<L: Lanes>(lanes: L, planes: &[f32], pixels: usize, out: &mut [f32]) {
+    for (plane, out) in planes.chunks_exact(pixels).zip(out) {
+        *out = lanes.vectorize(PlaneSum(plane));
+    }
+}
+
+/// The sum of one slice.
+struct PlaneSum<'a>(&'a [f32]);
+
+impl Task for PlaneSum<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> f32 {
+        let mut total = lanes.splat(0.0);
+        for run in self.0.chunks(RUN * L::WIDTH) {
+            // Four sums at a time, since an addition takes about four cycles.
+            let mut sums = [lanes.splat(0.0); 4];
+            for (i, piece) in run.chunks(L::WIDTH).enumerate() {
+                sums[i % 4] = lanes.add(sums[i % 4], lanes.load_partial(piece));
+            }
+            total = lanes.add(total, lanes.add(lanes.add(sums[0], sums[1]), lanes.add(sums[2], sums[3])));
+        }
+        lanes.reduce_add(total)
+    }
+}
+
+/// The sum of every column of some rows.
+struct ColumnSums<'a, R> {
+    row: R,
+    pixels: usize,
+    out: &'a mut [f32],
+}
+
+impl<'r, R: Fn(usize) -> &'r [f32]> Task for ColumnSums<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { row, pixels, out } = self;
+        for (vector, out) in out.chunks_mut(L::WIDTH).enumerate() {
+            let mut total = lanes.splat(0.0);
+            for start in (0..pixels).step_by(RUN) {
+                let mut sums = [lanes.splat(0.0); 4];
+                for p in start..pixels.min(start + RUN) {
+                    let piece = &row(p)[vector * L::WIDTH..][..out.len()];
+                    sums[p % 4] = lanes.add(sums[p % 4], lanes.load_partial(piece));
+                }
+                let sums = lanes.add(lanes.add(sums[0], sums[1]), lanes.add(sums[2], sums[3]));
+                total = lanes.add(total, sums);
+            }
+            lanes.store_partial(total, out);
+        }
+    }
+}
+
+/// Maxima over windows; padding counts as −∞ and a NaN wins. Rows of windows are divided among threads.
+pub(crate) fn max_pool(threads: &Threads, x: &SimdTensor, kind: &Pool) -> Result<SimdTensor> {
+    let Pool::Max { window, stride, padding } = *kind else {
+        return Err(Error::invalid("pool", format!("{kind:?}"), "a maximum"));
+    };
+    let (shape, layout) = (x.shape(), x.layout());
+    let shape_of = |batch| Shape::new(batch, 1, shape.height(), shape.width());
+    // The reference says which windows are possible, and how many there are, without looking at any pixel.
+    let counted = reference::pool(Tensor::zeros(shape_of(0)?, layout).view(), kind)?.shape();
+    let out = Shape::new(shape.batch(), shape.channels(), counted.height(), counted.width())?;
+    let mut data = vec![f32::NEG_INFINITY; out.len()];
+    let [rows, columns] = [(shape.height(), 0), (shape.width(), 1)].map(|(input, axis)| {
+        move |o: usize| {
+            let first = o * stride[axis];
+            first.saturating_sub(padding[axis])..(first + window[axis] - padding[axis]).min(input)
+        }
+    });
+    // Channels first, every plane is an image of one channel; channels last, a sample is one of many.
+    let (planes, depth) = match layout {
+        Layout::Nchw => (shape.channels(), 1),
+        Layout::Nhwc => (1, shape.channels()),
+    };
+    debug_assert_eq!(data.len(), shape.batch() * planes * out.pixels() * depth);
+    let input_row = shape.width() * depth;
+    let output_rows = data.chunks_exact_mut(out.width() * depth).enumerate();
+    threads.for_each(output_rows, |(i, row)| {
+        let (plane, y) = (i / out.height(), i % out.height());
+        for input_y in rows(y) {
+            let input = &x.data()[(plane * shape.height() + input_y) * input_row..][..input_row];
+            for (ox, best) in row.chunks_exact_mut(depth).enumerate() {
+                for pixel in input.chunks_exact(depth).take(columns(ox).end).skip(columns(ox).start) {
+                    best.iter_mut().zip(pixel).for_each(|(best, &x)| *best = larger(*best, x));
+                }
+            }
+        }
+    });
+    Ok(SimdTensor::new(out, layout, data))
+}
+
+/// The larger, or a NaN where there is one.
+fn larger(best: f32, x: f32) -> f32 {
+    if best > x || best.is_nan() { best } else { x }
+}
