@@ -1,1 +1,73 @@
-//! Dynamic convolution.
+//! Dynamic convolution on CPUs: experts packed once, aggregated in packed form, vectors chosen at run time.
+//!
+//! For every sample of a batch, with K expert kernels `W_k` and attention weights π computed from the input:
+//!
+//! ```text
+//! y = activate( normalize( (Σ π_k·W_k) ⋆ x + Σ π_k·b_k ) + residual )
+//! ```
+//!
+//! ```
+//! use dyconv_core::{Attention, Backend, DyConv2d, Layout, Options, Params, Shape, Tensor, HeadParams, Dense};
+//! use dyconv_simd::SimdBackend;
+//!
+//! // Two 1×1 experts, ×1 and ×3; the head looks at the mean of the input.
+//! let config = Options::new(1, 1).experts(2).attention(Attention::mlp(1)).build()?;
+//! let fc1 = Dense { weight: vec![1.0], bias: None };
+//! let fc2 = Dense { weight: vec![0.0, 0.0], bias: None };
+//! let attention = Some(HeadParams { fc1: Some(fc1), fc2 });
+//! let layer = DyConv2d::new(config, Params { weight: vec![1.0, 3.0], bias: None, attention, batch_norm: None })?;
+//!
+//! let x = Tensor::new(Shape::new(1, 1, 1, 2)?, Layout::Nchw, vec![1.0, 5.0])?;
+//! let y = SimdBackend::new()?.run(&layer, &x)?;
+//! assert_eq!(y.data(), [2.0, 10.0]); // equal logits: the mean of the experts
+//! # Ok::<(), dyconv_core::Error>(())
+//! ```
+//!
+//! # How it works
+//!
+//! *Prepare* packs the experts in the order that a kernel reads them (`pack`), with batch norm's scale folded in. *Run*
+//! chooses a plan for the image size (`plan`: direct, pointwise or depthwise), pools the input, computes π, and then,
+//! for every sample and block of output channels, aggregates a panel of weights that stays in cache and runs register
+//! tiles over the pixels, which add bias and residual and activate as they store. Kernels are generic over a small
+//! trait of vector operations (`lanes`); nothing else is `unsafe` but one file through which threads write disjoint
+//! columns of one output. Outputs are divided among threads, sums never, so results have the same bits with any number
+//! of them.
+//!
+//! # Choice
+//!
+//! | | builder | environment | default |
+//! | --- | --- | --- | --- |
+//! | instructions | [`Builder::isa`] | `DYCONV_ISA=portable\|avx2\|avx512` | the best there is |
+//! | threads | [`Builder::threads`], [`Builder::pool`] | `DYCONV_THREADS=n` | rayon's current pool |
+//!
+//! The portable vectors are what the build target has (SSE2 on x86-64, NEON on aarch64, simd128 in a browser).
+//!
+//! # Current limits
+//!
+//! Experts are stored as f32 only; another [`dyconv_core::Precision`] is an error.
+
+#![deny(unsafe_code)]
+
+mod backend;
+mod buffer;
+mod builder;
+mod env;
+mod forward;
+mod isa;
+mod kernels;
+mod lanes;
+mod layer;
+mod pack;
+mod plan;
+mod stream;
+mod tensor;
+mod threads;
+
+pub use backend::{SimdBackend, Written};
+pub use builder::Builder;
+pub use isa::Isa;
+pub use layer::SimdLayer;
+#[doc(hidden)]
+pub use plan::Kernel;
+pub use stream::SimdStream;
+pub use tensor::SimdTensor;

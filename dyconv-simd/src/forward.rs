@@ -1,0 +1,199 @@
+//! One run of a prepared layer over slices: the stages in order, and what is divided among threads.
+
+use std::sync::Arc;
+
+use dyconv_core::{AttentionSource, CheckedCall, Layout, Prepared, Shape};
+
+use crate::isa::OnLanes;
+use crate::kernels::attention::attention;
+use crate::kernels::convolve::{Sample, convolve};
+use crate::kernels::depthwise::depthwise;
+use crate::kernels::direct::copy_row;
+use crate::kernels::normalize::{normalize, statistics};
+use crate::kernels::output::{Target, split};
+use crate::kernels::pool::{block_sums, channel_sums};
+use crate::lanes::Lanes;
+use crate::layer::SimdLayer;
+use crate::pack::Block;
+use crate::plan::{Kernel, Plan};
+use crate::stream::{Scratch, SimdStream};
+use crate::tensor::Source;
+use crate::threads::Threads;
+
+/// A call that fits its layer, on slices.
+pub(crate) struct Run<'a> {
+    pub(crate) layer: &'a SimdLayer,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) call: CheckedCall,
+    pub(crate) threads: &'a Threads,
+    pub(crate) stream: &'a mut SimdStream,
+    pub(crate) input: Source<'a>,
+    /// π that the caller gives.
+    pub(crate) given: Option<&'a [f32]>,
+    pub(crate) residual: Option<&'a [f32]>,
+    /// Written whole.
+    pub(crate) output: &'a mut [f32],
+    /// The output's channel sums `[N, Cout]`, written whole where asked for.
+    pub(crate) sums: Option<&'a mut [f32]>,
+}
+
+impl OnLanes for Run<'_> {
+    /// The batch's mean and biased variance, where batch norm took them.
+    type Output = Option<[Vec<f64>; 2]>;
+
+    fn run<L: Lanes>(mut self, lanes: L) -> Self::Output {
+        let mut pi = std::mem::take(&mut self.stream.pi);
+        self.attend(lanes, &mut pi);
+        self.convolve(lanes, &pi);
+        self.stream.pi = pi;
+        self.layer.normalizes().then(|| self.normalize(lanes)).flatten()
+    }
+}
+
+impl Run<'_> {
+    fn sample(&self, n: usize) -> &[f32] {
+        &self.input.data[n * self.call.input.sample_len()..][..self.call.input.sample_len()]
+    }
+
+    /// Steps 1 and 2: π of every sample.
+    fn attend<L: Lanes>(&self, lanes: L, pi: &mut Vec<f32>) {
+        let experts = self.layer.config().experts();
+        pi.clear();
+        pi.resize(self.call.input.batch() * experts, 1.0);
+        if let Some(given) = self.given {
+            pi.copy_from_slice(given);
+        }
+        let (AttentionSource::Head { temperature }, Some(head)) = (self.call.attention, &self.layer.head)
+        else {
+            return;
+        };
+        self.threads.for_each(pi.chunks_exact_mut(experts).enumerate(), |(n, pi)| {
+            self.stream.scratch.with(|Scratch { pooled, hidden, .. }| {
+                self.pool(lanes, n, pooled);
+                attention(lanes, head, pooled, temperature, hidden, pi);
+            });
+        });
+    }
+
+    /// z of one sample, from the input's own sums where it has them.
+    fn pool<L: Lanes>(&self, lanes: L, n: usize, z: &mut Vec<f32>) {
+        let shape = self.call.input;
+        z.resize(shape.channels(), 0.0);
+        match self.input.sums {
+            Some(sums) => z.copy_from_slice(&sums[n * shape.channels()..][..shape.channels()]),
+            None => channel_sums(lanes, self.sample(n), shape, self.layer.config().layout(), z),
+        }
+        z.iter_mut().for_each(|sum| *sum /= shape.pixels() as f32);
+    }
+
+    /// Steps 3 to 7 (without batch norm where it isn't folded), a few samples at a time: their padded copies first, then
+    /// all blocks of all of them, each by one thread, which aggregates that block's panels alone.
+    fn convolve<L: Lanes>(&mut self, lanes: L, pi: &[f32]) {
+        let output = std::mem::take(&mut self.output);
+        let fused = !self.layer.normalizes();
+        let mut sums = self.sums.take_if(|_| fused).unwrap_or_default();
+        let wanted = !sums.is_empty();
+        let out = self.call.output;
+        let copied = self.plan.copied();
+        let mut copies = std::mem::take(&mut self.stream.copies);
+        let at_once = if copied == 0 { out.batch().max(1) } else { self.threads.count() };
+        for first in (0..out.batch()).step_by(at_once) {
+            let count = at_once.min(out.batch() - first);
+            let copies = copies.scratch(count * copied);
+            if copied > 0 {
+                self.copy(lanes, first, copies);
+            }
+            let copies = &*copies;
+            let chunk = &mut output[first * out.sample_len()..][..count * out.sample_len()];
+            let blocks = chunk.chunks_exact_mut(out.sample_len()).enumerate().flat_map(|(i, sample)| {
+                split(self.layer.config().layout(), sample, out.pixels(), &self.layer.packed.blocks)
+                    .map(move |(block, target)| (i, block, target))
+            });
+            let items = blocks.map(|(i, block, target)| {
+                let channels = if wanted { block.channels } else { 0 };
+                let (own, rest) = std::mem::take(&mut sums).split_at_mut(channels);
+                sums = rest;
+                (i, block, target, own)
+            });
+            self.threads.for_each(items, |(i, block, target, sums)| {
+                let x = if copied == 0 { self.sample(first + i) } else { &copies[i * copied..][..copied] };
+                self.block(lanes, pi, x, first + i, block, target, sums);
+            });
+        }
+        self.stream.copies = copies;
+        self.output = output;
+    }
+
+    /// The padded copies of some samples.
+    fn copy<L: Lanes>(&self, lanes: L, first: usize, copies: &mut [f32]) {
+        let Some(window) = &self.plan.copy else { return };
+        let layout = self.layer.config().layout();
+        let rows = copies.chunks_exact_mut(window.row).enumerate();
+        self.threads.for_each(rows, |(i, row)| {
+            let sample = self.sample(first + i / window.rows.len);
+            copy_row(lanes, window, (sample, self.call.input, layout), i % window.rows.len, row);
+        });
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one item of the loop above")]
+    fn block<L: Lanes>(
+        &self,
+        lanes: L,
+        pi: &[f32],
+        x: &[f32],
+        n: usize,
+        block: &Block,
+        mut target: Target<'_>,
+        sums: &mut [f32],
+    ) {
+        let (config, plan) = (self.layer.config(), &*self.plan);
+        let out = self.call.output;
+        // Batch norm comes before the residual and the activation; where it isn't folded they wait for it.
+        let fused = !self.layer.normalizes();
+        let sample = Sample {
+            x,
+            pi: (self.call.attention != AttentionSource::Static)
+                .then(|| &pi[n * config.experts()..][..config.experts()]),
+            residual: self.residual.filter(|_| fused).map(|r| &r[n * out.sample_len()..][..out.sample_len()]),
+            activation: if fused { config.activation() } else { dyconv_core::Activation::None },
+        };
+        self.stream.scratch.with(|scratch| {
+            let compute = if plan.kernel == Kernel::Depthwise { depthwise::<L> } else { convolve::<L> };
+            compute(lanes, plan, &self.layer.packed, block, &sample, &mut target, scratch);
+        });
+        if fused && !sums.is_empty() {
+            block_sums(lanes, &target, out.pixels(), sums);
+        }
+    }
+
+    /// Step 5 where it isn't folded, and what had to wait for it.
+    fn normalize<L: Lanes>(&mut self, lanes: L) -> Option<[Vec<f64>; 2]> {
+        let (config, shape) = (*self.layer.config(), self.call.output);
+        let layout = config.layout();
+        let taken = self.call.batch_statistics.then(|| statistics(self.output, shape, layout));
+        let affine = self.layer.affine(taken.as_ref());
+        let (len, residual) = (shape.sample_len(), self.residual);
+        let samples = self.output.chunks_exact_mut(len).enumerate();
+        self.threads.for_each(samples, |(n, sample)| {
+            let residual = residual.map(|r| &r[n * len..][..len]);
+            normalize(lanes, &affine, (sample, shape, layout), residual, config.activation());
+        });
+        if let Some(sums) = self.sums.as_deref_mut() {
+            sample_sums(lanes, self.threads, self.output, shape, layout, sums);
+        }
+        taken
+    }
+}
+
+/// The channel sums of every sample.
+pub(crate) fn sample_sums<L: Lanes>(
+    lanes: L,
+    threads: &Threads,
+    data: &[f32],
+    shape: Shape,
+    layout: Layout,
+    sums: &mut [f32],
+) {
+    let samples = data.chunks_exact(shape.sample_len()).zip(sums.chunks_exact_mut(shape.channels()));
+    threads.for_each(samples, |(sample, sums)| channel_sums(lanes, sample, shape, layout, sums));
+}

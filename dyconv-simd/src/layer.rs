@@ -1,0 +1,111 @@
+//! A layer prepared for the SIMD backend.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dyconv_core::{BatchNormParams, Config, DyConv2d, Prepare, Prepared, Result};
+
+use crate::isa::{Isa, Traits};
+use crate::kernels::attention::Head;
+use crate::kernels::normalize::Affine;
+use crate::pack::Packed;
+use crate::plan::{Kernel, Plan};
+
+/// A layer whose experts are packed for one instruction set. Share it between threads.
+#[derive(Debug)]
+pub struct SimdLayer {
+    config: Config,
+    how: Prepare,
+    pub(crate) isa: Isa,
+    pub(crate) packed: Packed,
+    pub(crate) head: Option<Head>,
+    /// Batch norm, where it isn't folded.
+    norm: Option<BatchNormParams>,
+    traits: Traits,
+    forced: Option<Kernel>,
+    /// The plan of the last image size.
+    latest: Mutex<Option<Arc<Plan>>>,
+}
+
+impl SimdLayer {
+    pub(crate) fn new(
+        layer: &DyConv2d,
+        how: &Prepare,
+        isa: Isa,
+        traits: Traits,
+        forced: Option<Kernel>,
+    ) -> Result<Self> {
+        let config = *layer.config();
+        let image = how.input.map_or_else(|| nominal_image(&config), |shape| [shape.height(), shape.width()]);
+        if let Some(input) = how.input {
+            config.output_shape(input)?;
+        }
+        let plan = Plan::choose(&config, image, traits, None, forced)?;
+        let params = layer.params();
+        let squash = config.attention().and_then(dyconv_core::Attention::squash);
+        let head = params.attention.clone().zip(squash);
+        Ok(Self {
+            config,
+            how: *how,
+            isa,
+            packed: Packed::new(layer, plan.kernel.family(), traits, !how.trainable),
+            head: head.map(|(head, squash)| Head { fc1: head.fc1, fc2: head.fc2, squash }),
+            norm: params.batch_norm.clone().filter(|_| how.trainable),
+            traits,
+            forced,
+            latest: Mutex::new(Some(Arc::new(plan))),
+        })
+    }
+
+    /// The plan for an image size: the one in use, or another that reads the same packing.
+    pub(crate) fn plan(&self, image: [usize; 2]) -> Result<Arc<Plan>> {
+        // A plan is replaced whole, so a panic elsewhere leaves a good one.
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = latest.as_ref().filter(|plan| plan.geometry.input == image) {
+            return Ok(plan.clone());
+        }
+        let family = Some(self.packed.family);
+        let plan = Arc::new(Plan::choose(&self.config, image, self.traits, family, self.forced)?);
+        *latest = Some(plan.clone());
+        Ok(plan)
+    }
+
+    /// Whether batch norm is a pass of its own.
+    pub(crate) fn normalizes(&self) -> bool {
+        self.norm.is_some()
+    }
+
+    /// Batch norm as it is, with given statistics or the running ones.
+    pub(crate) fn affine(&self, statistics: Option<&[Vec<f64>; 2]>) -> Vec<Affine> {
+        let Some(norm) = &self.norm else { return Vec::new() };
+        let epsilon = self.config.batch_norm().map_or(0.0, |norm| norm.epsilon);
+        let channel = |c: usize| {
+            let (mean, variance) = match statistics {
+                Some([mean, variance]) => (mean[c], variance[c]),
+                None => (f64::from(norm.running_mean[c]), f64::from(norm.running_var[c])),
+            };
+            let scale = f64::from(norm.weight[c]) / (variance + epsilon).sqrt();
+            Affine { mean, scale, beta: f64::from(norm.bias[c]) }
+        };
+        (0..self.config.out_channels()).map(channel).collect()
+    }
+
+    /// Bytes that the prepared layer holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.packed.bytes() + self.head.as_ref().map_or(0, Head::bytes)
+    }
+}
+
+impl Prepared for SimdLayer {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn how(&self) -> &Prepare {
+        &self.how
+    }
+}
+
+/// An image to choose a packing by where the caller names none: 14 × 14, or what the kernel needs.
+fn nominal_image(config: &Config) -> [usize; 2] {
+    config.reach().map(|reach| reach.max(14))
+}

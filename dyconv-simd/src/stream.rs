@@ -1,0 +1,33 @@
+//! What runs write and the next run uses again.
+
+use crate::buffer::Buffer;
+use crate::threads::Lent;
+
+/// Scratch memory of one thread of runs: panels, padded copies, attention. It grows to what the largest layer needs
+/// and is used again, so share one stream between the layers of a network.
+#[derive(Debug, Default)]
+pub struct SimdStream {
+    /// One for each thread that computes.
+    pub(crate) scratch: Lent<Scratch>,
+    /// Padded copies of as many samples as are computed at once.
+    pub(crate) copies: Buffer,
+    /// π `[N, K]`
+    pub(crate) pi: Vec<f32>,
+}
+
+/// What one thread needs to compute a block.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// Aggregated weights.
+    pub(crate) panel: Buffer,
+    /// b~ + shift.
+    pub(crate) offset: Buffer,
+    /// Sums of a tile, or of all tiles where they wait for the next step.
+    pub(crate) sums: Buffer,
+    /// A plane of a depthwise layer.
+    pub(crate) plane: Buffer,
+    /// z of one sample.
+    pub(crate) pooled: Vec<f32>,
+    /// The head's hidden units.
+    pub(crate) hidden: Vec<f32>,
+}
