@@ -1,0 +1,161 @@
+//! What callers can get wrong, and what they are told; slices, pools and plans.
+
+use std::sync::Arc;
+
+use dyconv_core::{
+    Attention, Backend, BatchNorm, BatchNormParams, Call, DyConv2d, Error, Handle, Layout, Options, Padding,
+    Params, Pool, Precision, Prepare, Shape, Tensor,
+};
+use dyconv_simd::{Isa, SimdBackend};
+
+fn ramp(len: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7) % 13) as f32 * 0.25 - 1.5).collect()
+}
+
+/// 3×3, 5 → 40 channels, two experts, π given.
+fn layer() -> DyConv2d {
+    let options = Options::new(5, 40).kernel_size([3, 3]).padding(Padding::Same).experts(2);
+    let config = options.bias(true).attention(Attention::Given).layout(Layout::Nhwc).build().unwrap();
+    let bias = Some(ramp(80));
+    let weight = ramp(2 * config.expert_len());
+    DyConv2d::new(config, Params { weight, bias, attention: None, batch_norm: None }).unwrap()
+}
+
+fn input(batch: usize, image: usize) -> Tensor {
+    let shape = Shape::new(batch, 5, image, image).unwrap();
+    Tensor::new(shape, Layout::Nhwc, ramp(shape.len())).unwrap()
+}
+
+#[test]
+fn slices_give_what_tensors_give() {
+    let backend = SimdBackend::new().unwrap();
+    let mut stream = backend.stream().unwrap();
+    let prepared = backend.prepare(&layer(), &Prepare::default()).unwrap();
+    let (x, pi) = (input(2, 6), Tensor::attention(2, 2, vec![0.5, 0.25, -1.0, 2.0]).unwrap());
+    let (x_there, pi_there) =
+        (backend.upload(&mut stream, x.view()).unwrap(), backend.upload(&mut stream, pi.view()).unwrap());
+    let call = Call::new(&x_there).attention(&pi_there);
+    let want = backend.forward(&mut stream, &prepared, &call).unwrap().output;
+    let want = backend.download(&mut stream, &want).unwrap();
+
+    let (x, given) = (x.view(), pi.view());
+    let call = Call::new(&x).attention(&given).return_attention(true);
+    let mut y = vec![f32::NAN; want.data().len()];
+    let written = backend.forward_into(&mut stream, &prepared, &call, &mut y).unwrap();
+    assert_eq!((written.shape, y.as_slice()), (want.shape(), want.data()));
+    assert_eq!(written.attention, Some(pi));
+    assert!(written.statistics.is_none());
+}
+
+#[test]
+fn slices_carry_batch_statistics_too() {
+    let config = Options::new(1, 1).batch_norm(BatchNorm::KERAS).build().unwrap();
+    let one = || vec![1.0];
+    let norm = BatchNormParams { weight: one(), bias: one(), running_mean: one(), running_var: one() };
+    let params = Params { weight: vec![2.0], bias: None, attention: None, batch_norm: Some(norm) };
+    let layer = DyConv2d::new(config, params).unwrap();
+    let backend = SimdBackend::new().unwrap();
+    let mut stream = backend.stream().unwrap();
+    let prepared = backend.prepare(&layer, &Prepare::default().trainable(true)).unwrap();
+    let x = Tensor::new(Shape::new(1, 1, 1, 2).unwrap(), Layout::Nchw, vec![1.0, 3.0]).unwrap();
+    let x = x.view();
+    let call = Call::new(&x).batch_statistics(true);
+    let written = backend.forward_into(&mut stream, &prepared, &call, &mut [0.0; 2]).unwrap();
+    let [mean, variance] = written.statistics.unwrap();
+    assert_eq!((mean.data(), variance.data()), ([4.0].as_slice(), [4.0].as_slice()));
+}
+
+#[test]
+fn what_slices_cannot_do_is_refused_by_name() {
+    let backend = SimdBackend::new().unwrap();
+    let mut stream = backend.stream().unwrap();
+    let prepared = backend.prepare(&layer(), &Prepare::default()).unwrap();
+    let (x, pi) = (input(1, 4), Tensor::attention(1, 2, vec![1.0, 0.0]).unwrap());
+    let (x, pi) = (x.view(), pi.view());
+    let mut refused = |call: &Call<'_, _>, len: usize| {
+        backend.forward_into(&mut stream, &prepared, call, &mut vec![0.0; len]).unwrap_err().to_string()
+    };
+    let call = Call::new(&x).attention(&pi);
+    assert_eq!(refused(&call, 7), "output is 7 elements; expected 640, for 1×40×4×4 (N×C×H×W)");
+    assert_eq!(
+        refused(&call.emit_sums(true), 640),
+        "emit_sums is true; expected false, since a slice can't carry sums"
+    );
+    assert!(refused(&Call::new(&x), 640).starts_with("attention is missing"));
+}
+
+#[test]
+fn reduced_precision_is_refused() {
+    for precision in [Precision::Bf16, Precision::F16] {
+        let error = SimdBackend::new()
+            .unwrap()
+            .prepare(&layer(), &Prepare::default().precision(precision))
+            .unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }));
+        assert!(error.to_string().contains(&format!("experts in precision {precision:?}")), "{error}");
+    }
+}
+
+#[test]
+fn a_layer_prepared_for_other_instructions_is_refused() {
+    let Some(&other) = Isa::available().get(1) else { return };
+    let [a, b] = [Isa::Portable, other].map(|isa| SimdBackend::builder().isa(isa).build().unwrap());
+    let prepared = a.prepare(&layer(), &Prepare::default()).unwrap();
+    let mut stream = b.stream().unwrap();
+    let x = b.upload(&mut stream, input(1, 4).view()).unwrap();
+    let pi = b.upload(&mut stream, Tensor::attention(1, 2, vec![1.0, 0.0]).unwrap().view()).unwrap();
+    let error = b.forward(&mut stream, &prepared, &Call::new(&x).attention(&pi)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("layer is one that simd-portable prepared; expected one that simd-{other} prepared")
+    );
+}
+
+#[test]
+fn a_hint_that_cannot_fit_is_refused() {
+    let shape = Shape::new(1, 6, 4, 4).unwrap();
+    let error = SimdBackend::new().unwrap().prepare(&layer(), &Prepare::default().input(shape)).unwrap_err();
+    assert!(error.to_string().starts_with("input is 1×6×4×4"), "{error}");
+}
+
+#[test]
+fn impossible_threads_are_refused_and_a_callers_pool_is_used() {
+    let error = SimdBackend::builder().threads(0).build().unwrap_err();
+    assert_eq!(error.to_string(), "threads is 0; expected a whole number from 1 to 1024");
+
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+    let backend = SimdBackend::builder().pool(pool).serial_below(0).build().unwrap();
+    assert_eq!(backend.info().threads, 2);
+    let alone = SimdBackend::builder().threads(1).build().unwrap();
+    let config = Options::new(9, 70).layout(Layout::Nhwc).build().unwrap();
+    let params = Params { weight: ramp(630), bias: None, attention: None, batch_norm: None };
+    let layer = DyConv2d::new(config, params).unwrap();
+    let shape = Shape::new(3, 9, 5, 5).unwrap();
+    let x = Tensor::new(shape, Layout::Nhwc, ramp(shape.len())).unwrap();
+    assert_eq!(backend.run(&layer, &x).unwrap(), alone.run(&layer, &x).unwrap());
+}
+
+#[test]
+fn plans_name_their_kernel_and_count_their_memory() {
+    let backend = SimdBackend::builder().threads(1).build().unwrap();
+    let prepared = backend.prepare(&layer(), &Prepare::default()).unwrap();
+    let shape = Shape::new(2, 5, 8, 8).unwrap();
+    let plan = backend.plan(&prepared, shape).unwrap();
+    assert!(plan.name.starts_with("direct "), "{}", plan.name);
+    let least = 4 * (shape.len() + 2 * 40 * 64 + 2 * 5 * 40 * 9) as u64;
+    assert!(plan.peak_bytes > least && plan.peak_bytes < 2 * least + (1 << 17), "{plan:?}");
+    assert!(plan.multiply_adds >= 2 * 40 * 64 * 45);
+    assert!(backend.plan(&prepared, Shape::new(1, 4, 8, 8).unwrap()).is_err());
+}
+
+#[test]
+fn max_pool_refuses_what_the_reference_refuses() {
+    let backend = SimdBackend::new().unwrap();
+    let mut stream = backend.stream().unwrap();
+    let x = backend.upload(&mut stream, input(1, 4).view()).unwrap();
+    let kind = Pool::Max { window: [5, 1], stride: [1, 1], padding: [0, 0] };
+    let error = backend.pool(&mut stream, &x, &kind).unwrap_err();
+    assert_eq!(error.to_string(), "pool window[0] is 5; expected at most the padded input, 4");
+    let back = backend.relayout(&mut stream, &x, Layout::Nchw).unwrap();
+    assert_eq!((back.layout(), back.shape()), (Layout::Nchw, x.shape()));
+}
