@@ -88,6 +88,14 @@ impl F64Layer {
         aggregate(self, pi)
     }
 
+    /// π `[N, K]` of a call, and what the head computed on its way where one did.
+    ///
+    /// # Errors
+    /// Where the call doesn't fit the layer.
+    pub fn attention(&self, call: &Call<'_, F64Tensor>) -> Result<(Vec<f64>, Option<Head>)> {
+        Ok(attention(self, call.check(self)?.attention, call.input, call.attention))
+    }
+
     /// Computes the layer.
     ///
     /// # Errors

@@ -26,8 +26,19 @@ macro_rules! conformance_tests {
         $(, same_bits_as = $other:expr)?
         $(,)?
     ) => {
-        $crate::__conformance_module!(
-            $name, $backend, ($($cases)?), ($($required)?), ($($other)?);
+        $crate::__with_laws!(
+            __conformance_module, $name, $backend, ($($cases)?), ($($required)?), ($($other)?)
+        );
+    };
+}
+
+/// The one list of laws: calls another macro with `arguments; law, law, …`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_laws {
+    ($callback:ident, $($arguments:tt)*) => {
+        $crate::$callback! {
+            $($arguments)*;
             integers_are_exact,
             convolution_is_bounded,
             attention_is_bounded,
@@ -50,7 +61,16 @@ macro_rules! conformance_tests {
             pool_agrees_with_the_host,
             relayout_agrees_with_the_host,
             plan_fits
-        );
+        }
+    };
+}
+
+/// An expression: every law by name, as functions on one backend type.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __law_table {
+    ($backend:ty; $($law:ident),*) => {
+        vec![$((stringify!($law), $crate::testing::laws::$law::<$backend> as $crate::testing::laws::Law<$backend>)),*]
     };
 }
 

@@ -13,15 +13,17 @@ pub struct Settings {
     /// Where randomness starts. `DYCONV_SEED` sets it (decimal, or hexadecimal with `0x`); it is
     /// new in every run otherwise.
     pub seed: u64,
+    /// Attempts at making a problem that breaks a law smaller.
+    pub shrinks: u32,
     /// `DYCONV_PROBLEM`: try this problem and no other.
     pub problem: Option<Problem>,
 }
 
 impl Settings {
-    /// So many cases from a seed, whatever the environment says.
+    /// So many cases from a seed, whatever the environment says, and as they come: nothing is shrunk.
     #[must_use]
     pub fn fixed(cases: u32, seed: u64) -> Self {
-        Self { cases, seed, problem: None }
+        Self { cases, seed, shrinks: 0, problem: None }
     }
 
     /// `cases`, unless the environment says otherwise.
@@ -33,7 +35,8 @@ impl Settings {
         let cases = variable("DYCONV_CASES", |text| text.parse().ok()).unwrap_or(cases);
         let seed = variable("DYCONV_SEED", parse_seed);
         let problem = variable("DYCONV_PROBLEM", |text| serde_json::from_str(text).ok());
-        Self { cases, seed: seed.unwrap_or_else(|| RandomState::new().build_hasher().finish()), problem }
+        let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        Self { cases, seed, shrinks: 400, problem }
     }
 }
 

@@ -8,7 +8,7 @@ use super::problem::{Data, Hint, Problem};
 use crate::{Activation, Attention, BatchNorm, Config, Layout, Options, Padding, Result, Squash};
 
 /// Most multiply-adds of a problem's convolution.
-const MOST_MULTIPLY_ADDS: usize = 60_000;
+const MOST_MULTIPLY_ADDS: usize = 20_000;
 
 /// One below, at and above the vector widths 4, 8, 16 and 32, and one full register tile plus a partial one.
 const EDGES: [usize; 14] = [3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 49, 65];
@@ -252,6 +252,10 @@ fn shrink(
         *inputs = inputs.div_ceil(2);
     } else if *outputs > 17 {
         *outputs -= 16;
+    } else if *batch > 1 {
+        *batch = 1;
+    } else if *outputs > 5 {
+        *outputs = outputs.div_ceil(2);
     } else {
         return false;
     }

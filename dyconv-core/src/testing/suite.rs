@@ -68,7 +68,7 @@ pub fn for_all(law: &str, settings: &Settings, test: impl Fn(&Problem) -> Verdic
     }) {
         Ok(()) => Ok(()),
         Err(TestError::Fail(reason, problem)) => {
-            let case = format!("shrunk from one of {} random problems", settings.cases);
+            let case = format!("one of {} random problems, shrunk", settings.cases);
             Err(broken(case, problem, Failure::new(reason.message())))
         }
         Err(TestError::Abort(reason)) => unreachable!("no strategy here rejects anything: {reason}"),
@@ -79,7 +79,7 @@ fn runner(law: &str, settings: &Settings) -> TestRunner {
     let config = RunnerConfig {
         cases: settings.cases,
         failure_persistence: None,
-        max_shrink_iters: 400,
+        max_shrink_iters: settings.shrinks,
         ..RunnerConfig::default()
     };
     let mut fill = Fill::new(settings.seed, law);

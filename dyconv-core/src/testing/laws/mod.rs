@@ -30,3 +30,15 @@ pub use metamorphic::{
 pub use misfit::misfits_are_refused_by_name;
 pub use pool::{pool_agrees_with_the_host, relayout_agrees_with_the_host};
 pub use repeatable::{repeatable_across, two_runs_give_the_same_bits};
+
+use crate::Backend;
+use crate::testing::{Problem, Verdict};
+
+/// Says whether a backend keeps one law for a problem.
+pub type Law<B> = fn(&B, &Problem) -> Verdict;
+
+/// Every law that [`crate::conformance_tests!`] tries, by name.
+#[must_use]
+pub fn all<B: Backend>() -> Vec<(&'static str, Law<B>)> {
+    crate::__with_laws!(__law_table, B)
+}

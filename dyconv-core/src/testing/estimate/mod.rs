@@ -7,10 +7,11 @@
 //! times the Lipschitz constant through an activation, as an interval through softmax and the
 //! inverse root of a variance.
 
+mod attention;
+
 use super::instance::Instance;
-use crate::config::Squash;
 use crate::reference::{Evaluation, F64Layer, F64Tensor};
-use crate::{Accuracy, Activation, Attention, Call, Handle, Layout, Result, Shape};
+use crate::{Accuracy, Activation, Call, Handle, Layout, Result, Shape};
 
 /// Values in a tensor's own order, and how far from each a backend's may be.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,14 +44,14 @@ impl Expected {
     pub fn new(instance: &Instance, accuracy: Accuracy) -> Result<Self> {
         let layer = F64Layer::new(&instance.layer, &instance.how);
         let evaluation = instance.with_f64_call(|call| layer.evaluate(call))?;
+        let attention = attention::error(&layer, instance, evaluation.head.as_ref(), accuracy)?;
         let stages = Stages {
-            u: accuracy.slack() * f64::from(f32::EPSILON),
+            u: unit(accuracy),
             absolute: absolute(&layer),
             layer: &layer,
             instance,
             evaluation: &evaluation,
         };
-        let attention = stages.attention()?;
         let convolved = stages.convolved(&attention)?;
         let (mut preactivation, statistics) = stages.normalized(&convolved);
         stages.add_residual(&mut preactivation);
@@ -62,6 +63,21 @@ impl Expected {
             evaluation,
         })
     }
+
+    /// π `[N, K]` alone.
+    ///
+    /// # Errors
+    /// Where the call doesn't fit the layer.
+    pub fn attention(instance: &Instance, accuracy: Accuracy) -> Result<Estimate> {
+        let layer = F64Layer::new(&instance.layer, &instance.how);
+        let (value, head) = instance.with_f64_call(|call| layer.attention(call))?;
+        Ok(Estimate { error: attention::error(&layer, instance, head.as_ref(), accuracy)?, value })
+    }
+}
+
+/// u = slack · ε.
+fn unit(accuracy: Accuracy) -> f64 {
+    accuracy.slack() * f64::from(f32::EPSILON)
 }
 
 /// The error of each stage, in the order in which it grows.
@@ -74,72 +90,6 @@ struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    /// Error of π `[N, K]`: none where it is given or 1.
-    fn attention(&self) -> Result<Vec<f64>> {
-        let Some(head) = &self.evaluation.head else {
-            return Ok(vec![0.0; self.evaluation.attention.len()]);
-        };
-        let config = self.layer.config();
-        let squash = config.attention().and_then(Attention::squash);
-        let hidden = match config.attention() {
-            Some(Attention::Mlp { hidden, .. }) => hidden,
-            _ => 0,
-        };
-        // Three sums in a row, each adding its terms to the relative error of the magnitude.
-        let terms = self.instance.input.shape().pixels() + config.in_channels() + hidden + 9;
-        let magnitudes = self.magnitude_of_logits()?;
-        let errors: Vec<f64> = magnitudes.iter().map(|m| terms as f64 * self.u * m).collect();
-        let rows = head.logits.chunks_exact(config.experts()).zip(errors.chunks_exact(config.experts()));
-        let temperature = match squash {
-            Some(Squash::Softmax { temperature }) => self.instance.temperature.unwrap_or(temperature),
-            _ => return Ok(rows.flat_map(|(logits, errors)| self.sigmoid(logits, errors)).collect()),
-        };
-        Ok(rows.flat_map(|(logits, errors)| self.softmax(logits, errors, temperature)).collect())
-    }
-
-    fn magnitude_of_logits(&self) -> Result<Vec<f64>> {
-        let input = F64Tensor::from(self.instance.input.view()).map(|_, x| x.abs());
-        let magnitudes = self.absolute.evaluate(&Call::new(&input))?;
-        Ok(magnitudes.head.map(|head| head.logits).unwrap_or_default())
-    }
-
-    /// The interval that exponents within their errors allow, and the roundings of sum and quotient.
-    fn softmax(&self, logits: &[f64], errors: &[f64], temperature: f64) -> Vec<f64> {
-        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        // (exponent, its error): of the logit, of subtraction, quotient and T, and of exp itself.
-        let exponents: Vec<(f64, f64)> = logits
-            .iter()
-            .zip(errors)
-            .map(|(logit, error)| {
-                let exponent = (logit - max) / temperature;
-                (exponent, error / temperature + self.u * (4.0 + 5.0 * exponent.abs()))
-            })
-            .collect();
-        let share = |k: usize, sign: f64| {
-            let (own, own_error) = exponents[k];
-            let own = own + sign * own_error;
-            let others = exponents.iter().enumerate().filter(|(j, _)| *j != k);
-            1.0 / (1.0 + others.map(|(_, (t, error))| (t - sign * error - own).exp()).sum::<f64>())
-        };
-        let rounding = (exponents.len() + 3) as f64 * self.u;
-        (0..exponents.len())
-            .map(|k| {
-                let (low, high) = (share(k, -1.0), share(k, 1.0));
-                high - low + rounding * high
-            })
-            .collect()
-    }
-
-    fn sigmoid(&self, logits: &[f64], errors: &[f64]) -> Vec<f64> {
-        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-        let error = |(&logit, &error): (&f64, &f64)| {
-            let reach = error + self.u * (4.0 + 2.0 * logit.abs());
-            let (low, high) = (sigmoid(logit - reach), sigmoid(logit + reach));
-            high - low + 4.0 * self.u * high
-        };
-        logits.iter().zip(errors).map(error).collect()
-    }
-
     /// Error of y before batch norm, which is folded into the experts or not.
     fn convolved(&self, attention: &[f64]) -> Result<Vec<f64>> {
         let config = self.layer.config();
