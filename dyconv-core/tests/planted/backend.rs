@@ -1,0 +1,168 @@
+//! A small f32 backend with one fault, or none.
+
+use std::future::{Future, ready};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dyconv_core::{
+    Accuracy, Backend, Call, Config, DyConv2d, Error, Handle, Info, Layout, MaybeSend, Output, Pool, Prepare,
+    Prepared, Result, Shape, Tensor, TensorView, reference,
+};
+
+use crate::fault::Fault;
+use crate::stages;
+
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    info: Info,
+    fault: Option<Fault>,
+    flip: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(crate) struct FaultyLayer {
+    pub(crate) layer: DyConv2d,
+    how: Prepare,
+    pub(crate) first_temperature: OnceLock<f64>,
+}
+
+/// A host tensor with, perhaps, channel sums `[N, C]`.
+#[derive(Clone, Debug)]
+pub(crate) struct FaultyTensor {
+    pub(crate) host: Tensor,
+    pub(crate) sums: Option<Vec<f32>>,
+}
+
+impl Faulty {
+    pub(crate) fn new(fault: Option<Fault>) -> Self {
+        let info = Info::new("faulty", "one thread in f32", 1, Accuracy::Cpu);
+        Self { info, fault, flip: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    /// Whether this run is one that sums backwards.
+    pub(crate) fn backwards(&self) -> bool {
+        self.has(Fault::OrderChangesBetweenRuns) && self.flip.fetch_xor(true, Ordering::Relaxed)
+    }
+}
+
+impl From<Tensor> for FaultyTensor {
+    fn from(host: Tensor) -> Self {
+        Self { host, sums: None }
+    }
+}
+
+impl Handle for FaultyTensor {
+    fn shape(&self) -> Shape {
+        self.host.shape()
+    }
+
+    fn layout(&self) -> Layout {
+        self.host.layout()
+    }
+}
+
+impl Prepared for FaultyLayer {
+    fn config(&self) -> &Config {
+        self.layer.config()
+    }
+
+    fn how(&self) -> &Prepare {
+        &self.how
+    }
+}
+
+impl Backend for Faulty {
+    type Tensor = FaultyTensor;
+    type Layer = FaultyLayer;
+    type Stream = ();
+
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn stream(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn prepare(&self, layer: &DyConv2d, how: &Prepare) -> Result<FaultyLayer> {
+        Ok(FaultyLayer { layer: layer.clone(), how: *how, first_temperature: OnceLock::new() })
+    }
+
+    fn upload(&self, (): &mut (), host: TensorView<'_>) -> Result<FaultyTensor> {
+        Ok(host.to_layout(host.layout()).into())
+    }
+
+    fn forward(
+        &self,
+        (): &mut (),
+        layer: &FaultyLayer,
+        call: &Call<'_, FaultyTensor>,
+    ) -> Result<Output<FaultyTensor>> {
+        let call = if self.has(Fault::MisfitAccepted) && call.attention.is_some() {
+            call.clone().temperature(None)
+        } else {
+            call.clone()
+        };
+        let fits = call.check(layer)?;
+        if self.has(Fault::EmptyBatchRefused) && fits.input.is_empty() {
+            return Err(Error::invalid("batch", 0, "at least 1"));
+        }
+        let pi = stages::attention(self, layer, &fits, &call);
+        let mut y = stages::convolve(self, &layer.layer, &fits, &pi, &call.input.host);
+        let statistics = stages::normalize(self, &layer.layer, &fits, &mut y)?;
+        let residual = call.residual.filter(|_| !self.has(Fault::ResidualIgnored));
+        let add = |y: &mut Tensor| {
+            let residual = residual.map(|r| r.host.data()).unwrap_or_default();
+            y.data_mut().iter_mut().zip(residual).for_each(|(y, r)| *y += r);
+        };
+        let late = self.has(Fault::ResidualAfterActivation);
+        if !late {
+            add(&mut y);
+        }
+        let before = call.emit_sums.then(|| stages::sums(&y));
+        stages::activate(self, layer.config().activation(), &mut y);
+        if late {
+            add(&mut y);
+        }
+        let after = call.emit_sums.then(|| stages::sums(&y));
+        let sums = if self.has(Fault::SumsBeforeActivation) { before } else { after };
+        let pi = Tensor::attention(fits.input.batch(), layer.config().experts(), pi)?;
+        Ok(Output::new(FaultyTensor { host: y, sums })
+            .attention(call.return_attention.then(|| pi.into()))
+            .statistics(statistics.map(|both| both.map(FaultyTensor::from))))
+    }
+
+    fn pool(&self, (): &mut (), x: &FaultyTensor, kind: &Pool) -> Result<FaultyTensor> {
+        if let Pool::Max { window, stride, padding } = *kind
+            && self.has(Fault::MaximumPadsWithZero)
+            && reference::pool(x.host.view(), kind).is_ok()
+        {
+            let kind = Pool::Max { window, stride, padding: [0, 0] };
+            return Ok(reference::pool(stages::padded(&x.host, padding)?.view(), &kind)?.into());
+        }
+        Ok(reference::pool(x.host.view(), kind)?.into())
+    }
+
+    fn relayout(&self, (): &mut (), x: &FaultyTensor, to: Layout) -> Result<FaultyTensor> {
+        if self.has(Fault::RelayoutOnlyRelabels) {
+            return Ok(Tensor::new(x.shape(), to, x.host.data().to_vec())?.into());
+        }
+        Ok(x.host.to_layout(to).into())
+    }
+
+    fn finish(&self, (): &mut ()) -> Result<()> {
+        Ok(())
+    }
+
+    fn download_async<'a>(
+        &'a self,
+        (): &'a mut (),
+        tensor: &'a FaultyTensor,
+    ) -> impl Future<Output = Result<Tensor>> + MaybeSend + 'a {
+        ready(Ok(tensor.host.clone()))
+    }
+}
