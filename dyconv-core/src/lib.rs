@@ -9,6 +9,8 @@ mod config;
 mod container;
 mod cost;
 mod error;
+#[cfg(feature = "ndarray")]
+pub mod interop_ndarray;
 pub mod keras;
 mod layer;
 mod params;
