@@ -1,4 +1,6 @@
-// The maximum over windows, in the tensor's own layout; one thread per output. Padding counts as −∞.
+// The maximum over windows, in the tensor's own layout; one thread per output. Padding counts as −∞, and a
+// NaN in a window makes its maximum NaN. WGSL lets a compiler assume that there is no NaN, so that no
+// comparison of floats is sure to see one: the maximum is that of integers in the same order.
 
 struct PoolMaxParams {
     count: u32,
@@ -19,8 +21,8 @@ struct PoolMaxParams {
 }
 
 @group(0) @binding(0) var<uniform> params: PoolMaxParams;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<u32>;
+@group(0) @binding(2) var<storage, read_write> output: array<u32>;
 
 @compute @workgroup_size(64)
 fn pool_max(
@@ -58,13 +60,25 @@ fn pool_max(
     let first_column = max(left, params.padding_left) - params.padding_left;
     let end_row = min(top + params.window_height - params.padding_top, params.input_height);
     let end_column = min(left + params.window_width - params.padding_left, params.input_width);
-    var best = input[start + (first_row * params.input_width + first_column) * pixel_stride];
+    var best = 0u;
     for (var y = first_row; y < end_row; y++) {
         for (var x = first_column; x < end_column; x++) {
-            let value = input[start + (y * params.input_width + x) * pixel_stride];
-            // A NaN once taken stays, and one that comes is taken: neither compares.
-            best = select(value, best, value <= best || best != best);
+            best = max(best, rank(input[start + (y * params.input_width + x) * pixel_stride]));
         }
     }
-    output[params.output_base + index] = best;
+    output[params.output_base + index] = number(best);
+}
+
+const SIGN: u32 = 0x80000000u;
+const INFINITY: u32 = 0x7f800000u;
+const NAN_RANK: u32 = 0xffffffffu;
+
+// Integers in the order of the floats with these bits; NaN, of either sign, is the last.
+fn rank(bits: u32) -> u32 {
+    let ordered = select(bits | SIGN, ~bits, bits >= SIGN);
+    return select(ordered, NAN_RANK, (bits & ~SIGN) > INFINITY);
+}
+
+fn number(rank: u32) -> u32 {
+    return select(~rank, rank & ~SIGN, rank >= SIGN);
 }

@@ -1,4 +1,5 @@
 // The same tensor in the other layout; one thread per element, in the order of what is written.
+// Elements are moved as bits.
 
 struct RelayoutParams {
     count: u32,
@@ -10,8 +11,8 @@ struct RelayoutParams {
 }
 
 @group(0) @binding(0) var<uniform> params: RelayoutParams;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read_write> output: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<u32>;
+@group(0) @binding(2) var<storage, read_write> output: array<u32>;
 
 @compute @workgroup_size(64)
 fn relayout(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dyconv_core::{Error, Handle, Layout, Result, Shape};
+use dyconv_core::{Handle, Layout, Pool, Result, Shape, Tensor, reference};
 
 use super::elementwise;
 use crate::kernel::{Kernel, THREADS};
@@ -84,8 +84,7 @@ pub(crate) fn max(
     padding: [usize; 2],
 ) -> Result<WgpuTensor> {
     let (input, layout) = (x.shape(), x.layout());
-    let extents = pooled_extents(input, window, stride, padding)?;
-    let shape = Shape::new(input.batch(), input.channels(), extents[0], extents[1])?;
+    let shape = pooled(input, layout, &Pool::Max { window, stride, padding })?;
     let output = WgpuTensor::new(stream, shape, layout)?;
     let (Some(from), Some(to)) = (&x.data, &output.data) else {
         return Ok(output);
@@ -117,29 +116,8 @@ pub(crate) fn max(
     Ok(output)
 }
 
-fn pooled_extents(
-    input: Shape,
-    window: [usize; 2],
-    stride: [usize; 2],
-    padding: [usize; 2],
-) -> Result<[usize; 2]> {
-    let mut extents = [input.height(), input.width()];
-    for axis in 0..2 {
-        let (extent, window, stride, padding) = (extents[axis], window[axis], stride[axis], padding[axis]);
-        if window == 0 || stride == 0 {
-            let name = if window == 0 { "window" } else { "stride" };
-            return Err(Error::invalid(format!("pool {name}"), 0, "at least 1"));
-        }
-        if padding > window / 2 {
-            let expected = format!("at most half the window ({window})");
-            return Err(Error::invalid("pool padding", padding, expected));
-        }
-        let padded = extent.saturating_add(2 * padding);
-        if padded < window {
-            let expected = format!("at most the padded extent ({padded})");
-            return Err(Error::invalid("pool window", window, expected));
-        }
-        extents[axis] = (padded - window) / stride + 1;
-    }
-    Ok(extents)
+/// The output's shape. The reference says which windows are legal: on an empty batch it does nothing else.
+fn pooled(input: Shape, layout: Layout, kind: &Pool) -> Result<Shape> {
+    let empty = Tensor::zeros(input.with_batch(0)?, layout);
+    reference::pool(empty.view(), kind)?.shape().with_batch(input.batch())
 }

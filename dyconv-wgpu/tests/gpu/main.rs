@@ -1,6 +1,7 @@
 //! Tests that need an adapter; a software one will do. Without one they say so and pass, unless
 //! `DYCONV_REQUIRE_GPU=1`.
 
+mod conformance;
 mod device;
 mod limits;
 mod memory;
