@@ -16,6 +16,8 @@ const THREAD_COLUMNS: u32 = COLUMNS / COLUMN_BLOCK;
 // Products that one thread gathers per step, four columns each.
 const GATHERED: u32 = DEPTH * COLUMN_QUADS / THREADS;
 
+@group(0) @binding(2) var<storage, read> kernels: array<vec4<f32>>;
+
 var<workgroup> kernel_tile: array<vec4<f32>, DEPTH * ROW_QUADS>;
 var<workgroup> input_tile: array<vec4<f32>, DEPTH * COLUMN_QUADS>;
 
@@ -138,4 +140,9 @@ fn store(sum: f32, kernel: u32, channel: u32, column: u32) {
     let index = sample * channels * params.pixels + channel * params.output_channel
         + column % params.pixels * params.output_pixel;
     finish(sum, kernel, channel, index);
+}
+
+fn kernel_element(index: u32) -> f32 {
+    let at = params.kernel_base + index;
+    return kernels[at / 4u][at % 4u];
 }

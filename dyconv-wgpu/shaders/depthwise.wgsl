@@ -1,6 +1,8 @@
 // Step 4 where every group has one input channel: one thread per output, in the output's own order.
 // Kernels lie as [tap][channel], so that channels-last neighbours read neighbours.
 
+@group(0) @binding(2) var<storage, read> kernels: array<f32>;
+
 @compute @workgroup_size(64)
 fn depthwise(
     @builtin(workgroup_id) id: vec3<u32>,
@@ -41,4 +43,8 @@ fn depthwise(
         }
     }
     finish(sum, kernel, channel, index);
+}
+
+fn kernel_element(index: u32) -> f32 {
+    return kernels[params.kernel_base + index];
 }

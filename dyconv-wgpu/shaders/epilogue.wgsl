@@ -48,7 +48,7 @@ struct ConvolveParams {
 
 @group(0) @binding(0) var<uniform> params: ConvolveParams;
 @group(0) @binding(1) var<storage, read> input: array<f32>;
-@group(0) @binding(2) var<storage, read> kernels: array<vec4<f32>>;
+// Binding 2 is the kernels, which each entry point reads in its own way.
 // [scale][shift], one each per output channel.
 @group(0) @binding(3) var<storage, read> norm: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
@@ -67,9 +67,4 @@ fn finish(sum: f32, kernel: u32, channel: u32, index: u32) {
         value += residual[params.residual_base + index];
     }
     output[params.output_base + index] = activate(params.activation, params.slope, value);
-}
-
-fn kernel_element(index: u32) -> f32 {
-    let at = params.kernel_base + index;
-    return kernels[at / 4u][at % 4u];
 }
