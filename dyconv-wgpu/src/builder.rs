@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dyconv_core::Result;
+use dyconv_core::{Error, Result};
 
 use crate::adapter::{self, AdapterSummary, unavailable};
 use crate::backend::WgpuBackend;
@@ -23,11 +23,12 @@ use crate::limits::Limits;
 #[must_use]
 pub struct WgpuBuilder {
     adapter: Option<String>,
-    default_limits: bool,
+    limits: DeviceLimits,
     budget: u64,
     timeout: Duration,
     binding_bytes: u64,
     workgroups: u32,
+    part_samples: usize,
 }
 
 impl WgpuBuilder {
@@ -35,11 +36,12 @@ impl WgpuBuilder {
     pub(crate) fn from_env() -> Self {
         Self {
             adapter: env::var(env::ADAPTER),
-            default_limits: env::var(env::LIMITS).is_some_and(|limits| limits == "default"),
+            limits: DeviceLimits::from_env(),
             budget: u64::MAX,
             timeout: Duration::from_secs(120),
             binding_bytes: u64::MAX,
             workgroups: u32::MAX,
+            part_samples: usize::MAX,
         }
     }
 
@@ -51,7 +53,7 @@ impl WgpuBuilder {
 
     /// Asks for WebGPU's default limits instead of all that the adapter has.
     pub fn default_limits(mut self, default_limits: bool) -> Self {
-        self.default_limits = default_limits;
+        self.limits = if default_limits { DeviceLimits::WebGpu } else { DeviceLimits::Adapter };
         self
     }
 
@@ -61,7 +63,7 @@ impl WgpuBuilder {
         self
     }
 
-    /// How long to wait for the device before [`dyconv_core::Error::Timeout`]; 120 s by default.
+    /// How long to wait for the device before [`Error::Timeout`]; 120 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -81,10 +83,17 @@ impl WgpuBuilder {
         self
     }
 
+    /// Splits batches into parts of this many samples, whatever fits: so that a whole suite can run split.
+    #[doc(hidden)]
+    pub fn max_part_samples(mut self, samples: usize) -> Self {
+        self.part_samples = samples;
+        self
+    }
+
     /// Opens the device and waits for it.
     ///
     /// # Errors
-    /// [`dyconv_core::Error::Unavailable`] where no adapter fits, with a hint how to get one.
+    /// [`Error::Unavailable`] where no adapter fits, with a hint how to get one.
     #[cfg(not(target_family = "wasm"))]
     pub fn build(self) -> Result<WgpuBackend> {
         pollster::block_on(self.build_async())
@@ -93,10 +102,10 @@ impl WgpuBuilder {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`dyconv_core::Error::Unavailable`] where no adapter fits, with a hint how to get one.
+    /// [`Error::Unavailable`] where no adapter fits, with a hint how to get one.
     pub async fn build_async(self) -> Result<WgpuBackend> {
         let adapter = adapter::choose(self.adapter.as_deref()).await?;
-        let required_limits = if self.default_limits { wgpu::Limits::default() } else { adapter.limits() };
+        let required_limits = self.limits.of(&adapter)?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("dyconv"),
             required_limits,
@@ -115,7 +124,7 @@ impl WgpuBuilder {
     /// device-lost callback; a caller's handler for uncaptured errors stays, except in a browser.
     ///
     /// # Errors
-    /// [`dyconv_core::Error::Unavailable`] where the device's limits are below WebGPU's defaults.
+    /// [`Error::Unavailable`] where the device's limits are below WebGPU's defaults.
     pub fn build_on(
         self,
         device: wgpu::Device,
@@ -138,9 +147,39 @@ impl WgpuBuilder {
         let mut limits = Limits::new(&allowed);
         limits.binding_bytes = limits.binding_bytes.min(self.binding_bytes);
         limits.workgroups = limits.workgroups.min(self.workgroups);
+        limits.part_samples = self.part_samples;
         let settings = Settings { limits, budget: self.budget, timeout: self.timeout, owns_device };
         let context = Context::new(summary.id(), device, queue, settings);
         Ok(WgpuBackend::new(context, &summary, &allowed))
+    }
+}
+
+/// Which limits a device is asked for.
+#[derive(Clone, Debug)]
+enum DeviceLimits {
+    /// All that the adapter has.
+    Adapter,
+    /// WebGPU's defaults.
+    WebGpu,
+    /// Something that the environment asks for and that isn't known.
+    Unknown(String),
+}
+
+impl DeviceLimits {
+    fn from_env() -> Self {
+        match env::var(env::LIMITS) {
+            None => Self::Adapter,
+            Some(name) if name == "default" => Self::WebGpu,
+            Some(name) => Self::Unknown(name),
+        }
+    }
+
+    fn of(&self, adapter: &wgpu::Adapter) -> Result<wgpu::Limits> {
+        match self {
+            Self::Adapter => Ok(adapter.limits()),
+            Self::WebGpu => Ok(wgpu::Limits::default()),
+            Self::Unknown(name) => Err(Error::invalid(env::LIMITS, name, "`default`, or unset")),
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Limits {
     pub(crate) workgroups: u32,
     pub(crate) storage_alignment: u64,
     pub(crate) uniform_alignment: u64,
+    /// Samples that one part of a batch may have, whatever fits.
+    pub(crate) part_samples: usize,
 }
 
 impl Limits {
@@ -32,6 +34,7 @@ impl Limits {
             workgroups: device.max_compute_workgroups_per_dimension,
             storage_alignment: u64::from(device.min_storage_buffer_offset_alignment),
             uniform_alignment: u64::from(device.min_uniform_buffer_offset_alignment),
+            part_samples: usize::MAX,
         }
     }
 
@@ -49,7 +52,7 @@ impl Limits {
     /// Splits a batch so that each part of each tensor fits one binding. `sample_lens` are elements per
     /// sample of tensors that are bound at the part's offset.
     pub(crate) fn split(&self, batch: usize, sample_lens: &[(&'static str, usize)]) -> Result<Split> {
-        let mut size = batch.max(1);
+        let mut size = batch.min(self.part_samples).max(1);
         for &(name, len) in sample_lens {
             size = size.min(self.samples_per_binding(batch, name, len)?);
         }
@@ -138,6 +141,7 @@ mod tests {
         workgroups: 10,
         storage_alignment: 256,
         uniform_alignment: 256,
+        part_samples: usize::MAX,
     };
 
     #[test]

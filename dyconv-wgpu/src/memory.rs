@@ -4,6 +4,7 @@
 //! A buffer given back while a recording that uses it is still open may be taken by that stream alone,
 //! whose later commands run after it; by others once the recording was submitted.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +12,7 @@ use dyconv_core::{Error, Result};
 use wgpu::BufferUsages;
 
 use crate::context::Context;
-use crate::limits::{ELEMENT, exceeded};
+use crate::limits::exceeded;
 use crate::ticket::Ticket;
 
 /// Idle bytes kept for reuse.
@@ -98,7 +99,7 @@ impl Memory {
 
     /// A storage buffer of at least `len` elements whose content is undefined, for commands of `stream`.
     pub(crate) fn take(self: &Arc<Self>, context: &Context, stream: u64, len: usize) -> Result<Allocation> {
-        let bytes = size_class(bytes_of(context, len)?, context.limits.buffer_bytes);
+        let bytes = size_class(bytes_of::<f32>(context, len)?, context.limits.buffer_bytes);
         if let Some(free) = self.reuse(bytes, stream) {
             return Ok(self.allocation(free.buffer, bytes, Purpose::Storage, free.users));
         }
@@ -106,15 +107,15 @@ impl Memory {
         Ok(self.allocation(buffer, bytes, Purpose::Storage, Vec::new()))
     }
 
-    /// A new buffer with the host's data in it. `parts` follow each other.
-    pub(crate) fn filled<'a>(
+    /// A new buffer with `len` of the host's elements in it. `parts` follow each other.
+    pub(crate) fn filled<'a, T: bytemuck::Pod>(
         self: &Arc<Self>,
         context: &Context,
         purpose: Purpose,
         len: usize,
-        parts: impl IntoIterator<Item = std::borrow::Cow<'a, [f32]>>,
+        parts: impl IntoIterator<Item = Cow<'a, [T]>>,
     ) -> Result<Allocation> {
-        let bytes = bytes_of(context, len)?;
+        let bytes = bytes_of::<T>(context, len)?;
         let buffer = self.create(context, bytes, purpose, true)?;
         let allocation = self.allocation(buffer, bytes, purpose, Vec::new());
         let mut view = allocation.buffer.get_mapped_range_mut(..).map_err(|e| device_error("mapping", &e))?;
@@ -131,7 +132,7 @@ impl Memory {
 
     /// A new buffer for the host to read `len` elements from.
     pub(crate) fn readback(self: &Arc<Self>, context: &Context, len: usize) -> Result<Allocation> {
-        let bytes = bytes_of(context, len)?;
+        let bytes = bytes_of::<f32>(context, len)?;
         let buffer = self.create(context, bytes, Purpose::Readback, false)?;
         Ok(self.allocation(buffer, bytes, Purpose::Readback, Vec::new()))
     }
@@ -246,8 +247,8 @@ impl Drop for Allocation {
     }
 }
 
-fn bytes_of(context: &Context, len: usize) -> Result<u64> {
-    let bytes = len as u64 * ELEMENT;
+fn bytes_of<T>(context: &Context, len: usize) -> Result<u64> {
+    let bytes = len as u64 * size_of::<T>() as u64;
     if bytes > context.limits.buffer_bytes {
         return Err(exceeded("max_buffer_size", bytes, context.limits.buffer_bytes));
     }

@@ -157,15 +157,12 @@ impl WgpuStream {
         Ok(Some(index))
     }
 
-    fn upload_params(&mut self) -> Result<Option<Allocation>> {
+    fn upload_params(&self) -> Result<Option<Allocation>> {
         if self.params.is_empty() {
             return Ok(None);
         }
-        self.params.resize(self.params.len().next_multiple_of(ELEMENT as usize), 0);
-        // Fields are 32 bits wide, whatever they are; as floats they are only moved.
-        let words: Vec<f32> = bytemuck::pod_collect_to_vec(&self.params);
-        let memory = &self.context.memory;
-        memory.filled(&self.context, Purpose::Uniform, words.len(), [words.into()]).map(Some)
+        let (memory, params) = (&self.context.memory, self.params.as_slice());
+        memory.filled(&self.context, Purpose::Uniform, params.len(), [params.into()]).map(Some)
     }
 }
 
