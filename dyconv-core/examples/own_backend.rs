@@ -222,3 +222,24 @@ fn main() -> Result<()> {
 // The whole suite. Run it with more cases by `DYCONV_CASES=2000`.
 #[cfg(test)]
 dyconv_core::conformance_tests!(own, Ok(Own::default()));
+
+#[cfg(test)]
+mod tests {
+    use dyconv_core::{AnyBackend, Reference};
+
+    use super::*;
+
+    #[test]
+    fn any_backend_refuses_another_backends_tensor() {
+        let (own, other) = (AnyBackend::new(Own::default()), AnyBackend::new(Reference::default()));
+        let problem = dyconv_core::testing::cases::static_stem().build().unwrap();
+        let mut stream = own.stream().unwrap();
+        let layer = own.prepare(&problem.layer, &problem.how).unwrap();
+        let foreign = other.upload(&mut other.stream().unwrap(), problem.input.view()).unwrap();
+        let error = own.forward(&mut stream, &layer, &Call::new(&foreign)).unwrap_err();
+        assert_eq!(error.to_string(), "tensor is another backend's; expected one made by own");
+        let own_tensor = own.upload(&mut stream, problem.input.view()).unwrap();
+        let error = other.forward(&mut other.stream().unwrap(), &layer, &Call::new(&own_tensor)).unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }), "{error}");
+    }
+}
