@@ -1,4 +1,5 @@
 // Steps 5 to 7 with the batch's own statistics, in place: (y − μ)/sqrt(σ² + ε)·gamma + beta, residual, activation.
+// (`normalize` alone is a function of WGSL's.)
 
 struct NormalizeParams {
     count: u32,

@@ -22,6 +22,7 @@ pub(crate) struct Context {
     pub(crate) memory: Arc<Memory>,
     pub(crate) pipelines: Pipelines,
     pub(crate) submissions: AtomicU64,
+    #[cfg_attr(target_family = "wasm", expect(dead_code, reason = "nothing waits in a browser"))]
     timeout: Duration,
     faults: Arc<Faults>,
 }

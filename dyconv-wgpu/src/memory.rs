@@ -188,6 +188,8 @@ impl Memory {
         Ok(())
     }
 
+    /// The error for a buffer that the device itself refused.
+    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn out_of_memory(&self, requested: u64) -> Error {
         Error::OutOfMemory { requested, in_use: self.lock().in_use, budget: self.budget }
     }

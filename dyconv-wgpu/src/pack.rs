@@ -4,8 +4,9 @@
 //! tiled      [group][panel of 8 output channels][tap][input channel][8]   [bias]
 //! depthwise  [tap][output channel]                                        [bias]
 //! ```
-//! Panels of 8 serve every tile, so the order doesn't depend on the input's shape. Rows beyond the last
-//! output channel, and the gap before the bias, are zeros; both parts are whole vec4s.
+//! Panels of 8 serve every tile, so the order doesn't depend on the input's shape. Rows beyond a group's last
+//! output channel, and the gap before the bias, are zeros; both parts are whole vec4s. (Groups of few output
+//! channels pay for that in memory: one channel of several inputs takes a panel of 8.)
 
 use dyconv_core::Config;
 

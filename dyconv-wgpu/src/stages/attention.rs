@@ -1,6 +1,6 @@
 //! Step 2: the head and its squash.
 
-use dyconv_core::{Attention, Prepared, Result, Squash};
+use dyconv_core::{Attention, Prepared, Result, Shape, Squash};
 
 use crate::kernel::{Kernel, THREADS};
 use crate::layer::WgpuLayer;
@@ -28,9 +28,11 @@ pub(super) fn record(
     let head = layer.head.as_ref().ok_or_else(|| device_error("attention", &"the layer has no head"))?;
     let first = hidden * (channels + 1);
     let head_len = first + experts * (if hidden > 0 { hidden } else { channels } + 1);
-    let scratch_len = batch * (hidden + experts);
+    // Shapes check that so many elements can exist.
+    let scratch_len = Shape::new(batch, hidden + experts, 1, 1)?.len();
+    let weights_len = Shape::new(batch, experts, 1, 1)?.len();
     let scratch = stream.take(scratch_len)?;
-    let weights = stream.take(batch * experts)?;
+    let weights = stream.take(weights_len)?;
     let params = AttentionParams {
         samples: index("batch", batch)?,
         channels: channels as u32,
@@ -46,7 +48,7 @@ pub(super) fn record(
         stream.bind(means, 0, batch * channels)?,
         stream.bind(head, 0, head_len)?,
         stream.bind(&scratch, 0, scratch_len)?,
-        stream.bind(&weights, 0, batch * experts)?,
+        stream.bind(&weights, 0, weights_len)?,
     ];
     stream.dispatch(Kernel::Attention, &params, storage, batch as u64)?;
     Ok(weights)

@@ -26,7 +26,7 @@ pub(super) fn per_sample(
     center: Option<&Allocation>,
 ) -> Result<Allocation> {
     let channels = shape.channels();
-    let output = stream.take(shape.batch() * channels)?;
+    let output = stream.take(Shape::new(shape.batch(), channels, 1, 1)?.len())?;
     let [_, input_channel, _, input_pixel] = shape.strides(layout);
     // Neighbouring threads take neighbouring elements: pixels, or channels.
     let lanes = match layout {
