@@ -8,7 +8,8 @@
 /// | `Cpu` | 1 | yes | 2e-5, 1e-6 |
 /// | `Gpu` | 2 | yes | 2e-5, 1e-6 |
 ///
-/// The bound is `slack · terms · ε · magnitude`; see [`crate::testing`](index.html#features).
+/// The bound is `slack · terms · ε · magnitude`, the magnitude taken from the reference on absolute values; the
+/// feature `testing` derives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Accuracy {

@@ -162,6 +162,9 @@ pub trait Backend: Debug + MaybeSend + MaybeSync + 'static {
     fn finish(&self, stream: &mut Self::Stream) -> Result<()>;
 
     /// Brings a tensor back to host memory, after finishing the stream.
+    ///
+    /// # Errors
+    /// Those of the work submitted, or of the copy.
     fn download_async<'a>(
         &'a self,
         stream: &'a mut Self::Stream,
