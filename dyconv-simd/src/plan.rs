@@ -4,7 +4,9 @@
 use dyconv_core::{Accuracy, Config, Cost, Geometry, Layout, Result, Shape};
 
 use crate::isa::Traits;
+use crate::kernels::depthwise::channels_first;
 use crate::kernels::direct::Window;
+use crate::kernels::tile::STRIDED_ROWS;
 use crate::pack::{Family, blocks};
 
 /// A way to convolve.
@@ -56,8 +58,10 @@ pub(crate) enum Reading {
         /// From one pixel to the next.
         pixel: usize,
     },
-    /// Not by tiles.
-    Depthwise,
+    /// Channels first, the vector over pixels: where each tap begins in a channel's copy.
+    Taps { offsets: Vec<usize> },
+    /// Channels last, the vector over channels: by position.
+    Channels,
 }
 
 /// A rectangle of pixels that one register tile computes.
@@ -149,7 +153,8 @@ impl Plan {
                 Reading::Windows { offsets: (0..step).map(|c| c * pixels).collect(), row: 0, channel: pixels }
             }
             (Kernel::Pointwise, _, Layout::Nhwc) => Reading::Strided { pixel: config.in_channels() },
-            _ => Reading::Depthwise,
+            (Kernel::Depthwise, Some(window), _) => Reading::Taps { offsets: window.offsets(1) },
+            _ => Reading::Channels,
         };
         Ok(Self {
             kernel,
@@ -159,7 +164,7 @@ impl Plan {
             reduction_channels,
             step,
             grid,
-            patch: patch(grid, traits.rows),
+            patch: patch(grid, rows(kernel, config, traits)),
             copy,
             reading,
             traits,
@@ -198,7 +203,8 @@ impl Plan {
 
     /// The kernel and its tile: `direct 14×32`.
     pub(crate) fn name(&self) -> String {
-        let Traits { width, rows, vectors } = self.traits;
+        let Traits { width, vectors, .. } = self.traits;
+        let rows = rows(self.kernel, &self.config, self.traits);
         match self.kernel {
             Kernel::Direct => format!("direct {rows}×{}", vectors * width),
             Kernel::Pointwise => format!("pointwise {rows}×{}", vectors * width),
@@ -240,7 +246,7 @@ impl Plan {
         if self.kernel == Kernel::Depthwise {
             let spread = self.config.out_channels_per_group() > 1;
             let plane = match &self.copy {
-                Some(window) => window.len() + width,
+                Some(window) => channels_first::scratch(window, self.geometry.output[0], width),
                 None if spread => self.geometry.input[0] * self.geometry.input[1] * width,
                 None => 0,
             };
@@ -249,6 +255,14 @@ impl Plan {
         let one_step = self.step >= self.reduction_channels;
         let waiting = if one_step { self.patch_pixels() } else { self.pixels() };
         (self.step * taps + 1 + waiting) * vectors * width
+    }
+}
+
+/// Pixels of a register tile.
+fn rows(kernel: Kernel, config: &Config, traits: Traits) -> usize {
+    match (kernel, config.layout()) {
+        (Kernel::Pointwise, Layout::Nhwc) => traits.rows.min(STRIDED_ROWS),
+        _ => traits.rows,
     }
 }
 
@@ -263,8 +277,8 @@ fn floats(count: usize) -> u64 {
     (count as u64).saturating_mul(4)
 }
 
-/// Predicted time in slots, each one vector multiply-add. Loads count half a slot, so a tile with too few rows to
-/// hide its weights' loads, or a copy, is dearer than its arithmetic.
+/// Predicted time in slots, each one vector multiply-add: arithmetic with all its lanes, filled or not, and what a
+/// copy of the input costs.
 fn slots(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits) -> f64 {
     let [height, width] = geometry.output;
     let pixels = (height * width) as f64;
@@ -274,11 +288,14 @@ fn slots(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits) -
     match kernel {
         Kernel::Direct | Kernel::Pointwise => {
             let grid = if kernel == Kernel::Pointwise { [1, height * width] } else { [height, width] };
-            let [rows, columns] = patch(grid, traits.rows);
-            let tile = (rows * columns) as f64;
-            let per_tile = tile + 0.5 + 0.5 * tile / traits.vectors as f64;
-            let copy = if kernel == Kernel::Direct { input / traits.width as f64 * 2.0 + 64.0 } else { 0.0 };
-            vectors as f64 * reduction * pixels / tile * per_tile + copy
+            let [rows, columns] = patch(grid, rows(kernel, config, traits));
+            let patches = (grid[0].div_ceil(rows) * grid[1].div_ceil(columns)) as f64;
+            // A transpose takes longer than what it loads and stores.
+            let per_vector = if config.layout() == Layout::Nhwc { 5.0 } else { 2.0 };
+            let copy =
+                if kernel == Kernel::Direct { input / traits.width as f64 * per_vector + 64.0 } else { 0.0 };
+            // Loads go beside the multiply-adds, but the fewer of those a step has, the less they hide.
+            vectors as f64 * reduction * (pixels + 0.25 * patches) + copy
         }
         Kernel::Depthwise => match config.layout() {
             Layout::Nhwc => {

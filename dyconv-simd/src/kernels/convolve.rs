@@ -117,7 +117,7 @@ fn accumulate<L: Lanes>(
             let tile = Tile { x: &x[start..], step: *pixel, offsets: &[], panel, ahead, sums, resume };
             strided::<L>(patch.columns, block.vectors)(lanes, tile);
         }
-        Reading::Depthwise => unreachable!("depthwise plans have kernels of their own"),
+        Reading::Taps { .. } | Reading::Channels => unreachable!("depthwise plans have kernels of their own"),
     }
 }
 

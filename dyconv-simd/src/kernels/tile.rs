@@ -51,26 +51,35 @@ pub(crate) fn strided<L: Lanes>(pixels: usize, vectors: usize) -> Kernel<L> {
     }
 }
 
+/// The most pixels of a [`strided`] tile. With more than twelve the compiler, which holds on to each pixel's place,
+/// keeps sums in memory.
+pub(crate) const STRIDED_ROWS: usize = 12;
+
 /// One arm per tile size. Those beyond the instruction set's registers aren't compiled.
 macro_rules! by_size {
-    ($size:expr, $kernel:ident::<$lanes:ident, $($fixed:ident),+>) => {
-        by_size!(@ $size, $kernel::<$lanes, $($fixed),+>, 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
-    };
-    (@ $size:expr, $kernel:ident::<$lanes:ident, $r:ident, $v:ident>, $($n:literal)+) => {
+    ($size:expr, $kernel:ident::<$lanes:ident, $r:ident, $v:ident>, $($n:literal)+) => {
         match $size {
-            $($n => const { if $r * $n <= $lanes::ROWS && $v <= $lanes::VECTORS { Some($kernel::<$lanes, $r, $n, $v> as Kernel<$lanes>) } else { None } },)+
+            $($n => const {
+                if $r * $n <= $lanes::ROWS && $v <= $lanes::VECTORS {
+                    Some($kernel::<$lanes, $r, $n, $v> as Kernel<$lanes>)
+                } else {
+                    None
+                }
+            },)+
             _ => None,
         }
     };
 }
 
 fn windows_of<L: Lanes, const R: usize, const V: usize>(columns: usize) -> Kernel<L> {
-    by_size!(columns, run_windows::<L, R, V>).expect("a tile within the registers")
+    let kernel = by_size!(columns, run_windows::<L, R, V>, 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    kernel.expect("a tile within the registers")
 }
 
 fn strided_of<L: Lanes, const V: usize>(pixels: usize) -> Kernel<L> {
     const ONE: usize = 1;
-    by_size!(pixels, run_strided::<L, ONE, V>).expect("a tile within the registers")
+    let kernel = by_size!(pixels, run_strided::<L, ONE, V>, 1 2 3 4 5 6 7 8 9 10 11 12);
+    kernel.expect("a tile within the registers")
 }
 
 fn run_windows<L: Lanes, const R: usize, const C: usize, const V: usize>(lanes: L, tile: Tile<'_>) {

@@ -1,90 +1,164 @@
 //! The vector over pixels of one channel: weights are broadcast, and each input plane is copied with its padding, so
-//! that every tap of a row of outputs is one contiguous read.
+//! that every tap of neighbouring outputs is one contiguous read.
+//!
+//! In the copy, output `(y, x)` is `y·row + x` after where a tap begins, whatever the stride. Where rows are hardly
+//! longer than the outputs', the whole plane is one run of outputs, a few of which lie between rows and are dropped: a
+//! row of seven would fill less than half a vector. Else every row is a run.
 
-use dyconv_core::{Activation, Layout, Shape};
+use dyconv_core::Activation;
 
 use super::Work;
 use crate::buffer::Buffer;
 use crate::kernels::activate::activate;
-use crate::kernels::direct::{Window, copy_row};
+use crate::kernels::direct::{Segment, Window};
 use crate::kernels::output::Target;
 use crate::lanes::{Lanes, Task};
-use crate::plan::Plan;
+use crate::plan::{Plan, Reading};
+
+/// Vectors computed at a time.
+const TILE: usize = 4;
 
 pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
     let Work { plan, block, sample, weights, offset, target } = work;
     let Target::Planes(planes) = target else { return };
-    let Some(window) = &plan.copy else { return };
+    let (Some(window), Reading::Taps { offsets }) = (&plan.copy, &plan.reading) else { return };
     let [height, width] = plan.geometry.input;
-    let input = height * width;
     let multiplier = plan.config.out_channels_per_group();
-    // The last reads of the last row may run a vector past its end.
-    let copy = plane.scratch(window.len() + L::WIDTH);
+    let (copy, sums) = plane
+        .scratch(scratch(window, plan.geometry.output[0], L::WIDTH))
+        .split_at_mut(window.len() + TILE * L::WIDTH);
+    // The padding lies at the same place for every channel.
+    copy.fill(0.0);
     let mut copied = None;
     for (lane, out) in planes.chunks_exact_mut(plan.pixels()).enumerate() {
         let channel = (block.first + lane) / multiplier;
         if copied != Some(channel) {
-            copy_plane(lanes, window, &sample.x[channel * input..][..input], [height, width], copy);
+            let input = &sample.x[channel * height * width..][..height * width];
+            lanes.vectorize(Copy { window, x: input, width, copy });
             copied = Some(channel);
         }
+        for run in runs(plan, window, L::WIDTH) {
+            let (weights, offset) = (&weights[lane..], offset[lane]);
+            lanes.vectorize(Run { copy, offsets, weights, offset, run, sums });
+        }
         let residual = sample.residual.map(|r| &r[(block.first + lane) * plan.pixels()..][..plan.pixels()]);
-        lanes.vectorize(Plane {
-            plan,
-            window,
-            copy,
-            weights: &weights[lane..],
-            offset: offset[lane],
-            residual,
-            activation: sample.activation,
-            out,
-        });
+        let (width, row, activation) = (plan.geometry.output[1], window.row, sample.activation);
+        lanes.vectorize(Finish { sums, row, width, residual, activation, out });
     }
 }
 
-fn copy_plane<L: Lanes>(lanes: L, window: &Window, x: &[f32], [height, width]: [usize; 2], copy: &mut [f32]) {
-    // One channel of an image that exists.
-    let Ok(shape) = Shape::new(1, 1, height, width) else { return };
-    for (position, row) in copy.chunks_exact_mut(window.row).take(window.rows.len).enumerate() {
-        copy_row(lanes, window, (x, shape, Layout::Nchw), position, row);
-    }
+/// Floats of the copy and of the sums, each with room for the last tile's overhang.
+pub(crate) fn scratch(window: &Window, rows: usize, vector: usize) -> usize {
+    window.len() + rows * window.row + 2 * TILE * vector
 }
 
-/// All outputs of one channel.
-struct Plane<'a> {
-    plan: &'a Plan,
+/// Copies one channel; the padding around it is there.
+struct Copy<'a> {
     window: &'a Window,
+    x: &'a [f32],
+    width: usize,
+    copy: &'a mut [f32],
+}
+
+impl Task for Copy<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { window, x, width, copy } = self;
+        for (&source, row) in window.sources.iter().zip(copy.chunks_exact_mut(window.row)) {
+            let Some(y) = source else { continue };
+            for Segment { at, inside, first, step, .. } in &window.columns.segments {
+                let out = &mut row[at + inside.start..at + inside.end];
+                if out.is_empty() {
+                    continue;
+                }
+                let input = &x[y * width + first..];
+                if *step == 1 {
+                    let input = input[..out.len()].chunks(L::WIDTH);
+                    for (out, input) in out.chunks_mut(L::WIDTH).zip(input) {
+                        lanes.store_partial(lanes.load_partial(input), out);
+                    }
+                } else {
+                    out.iter_mut().zip(input.iter().step_by(*step)).for_each(|(out, &x)| *out = x);
+                }
+            }
+        }
+    }
+}
+
+/// The outputs as they lie in the copy: one run, or one for each row where that takes fewer vectors.
+fn runs(plan: &Plan, window: &Window, vector: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let [height, width] = plan.geometry.output;
+    let whole = (height - 1) * window.row + width;
+    let one = whole.div_ceil(vector) <= height * width.div_ceil(vector);
+    let (count, len) = if one { (1, whole) } else { (height, width) };
+    let row = window.row;
+    (0..count).map(move |y| y * row..y * row + len)
+}
+
+/// A run of outputs of one channel.
+struct Run<'a> {
     copy: &'a [f32],
+    /// Where each tap begins.
+    offsets: &'a [usize],
     /// A weight every `WIDTH` floats.
     weights: &'a [f32],
     offset: f32,
+    run: std::ops::Range<usize>,
+    /// As they lie in the copy.
+    sums: &'a mut [f32],
+}
+
+impl Task for Run<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { copy, offsets, weights, offset, run, sums } = self;
+        for start in run.step_by(TILE * L::WIDTH) {
+            let mut tile = [lanes.splat(offset); TILE];
+            for (&tap, weight) in offsets.iter().zip(weights.chunks(L::WIDTH)) {
+                let weight = lanes.splat(weight[0]);
+                let values = copy[tap + start..][..TILE * L::WIDTH].chunks_exact(L::WIDTH);
+                for (sum, values) in tile.iter_mut().zip(values) {
+                    *sum = lanes.mul_add(weight, lanes.load(values), *sum);
+                }
+            }
+            let out = sums[start..][..TILE * L::WIDTH].chunks_exact_mut(L::WIDTH);
+            for (&sum, out) in tile.iter().zip(out) {
+                lanes.store(sum, out);
+            }
+        }
+    }
+}
+
+/// Steps 6 and 7 of one channel, and the store.
+struct Finish<'a> {
+    sums: &'a [f32],
+    /// From one row of sums to the next.
+    row: usize,
+    width: usize,
     residual: Option<&'a [f32]>,
     activation: Activation,
     out: &'a mut [f32],
 }
 
-impl Task for Plane<'_> {
+impl Task for Finish<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let width = self.plan.geometry.output[1];
-        for (y, row) in self.out.chunks_exact_mut(width).enumerate() {
-            for (i, out) in row.chunks_mut(L::WIDTH).enumerate() {
-                let x = i * L::WIDTH;
-                let mut sum = lanes.splat(self.offset);
-                let mut tap = 0;
-                for rows in &self.window.rows.offsets {
-                    for column in &self.window.columns.offsets {
-                        let read = &self.copy[(rows + y) * self.window.row + column + x..];
-                        let weight = lanes.splat(self.weights[tap * L::WIDTH]);
-                        sum = lanes.mul_add(weight, lanes.load(read), sum);
-                        tap += 1;
-                    }
+        let Self { sums, row, width, residual, activation, out } = self;
+        for (y, out) in out.chunks_exact_mut(width).enumerate() {
+            let sums = &sums[y * row..][..width];
+            let residual = residual.map(|residual| &residual[y * width..][..width]);
+            for (i, out) in out.chunks_mut(L::WIDTH).enumerate() {
+                let mut sum = lanes.load_partial(&sums[i * L::WIDTH..]);
+                if let Some(residual) = residual {
+                    sum = lanes.add(sum, lanes.load_partial(&residual[i * L::WIDTH..]));
                 }
-                if let Some(residual) = self.residual {
-                    sum = lanes.add(sum, lanes.load_partial(&residual[y * width + x..][..out.len()]));
-                }
-                lanes.store_partial(activate(lanes, self.activation, sum), out);
+                lanes.store_partial(activate(lanes, activation, sum), out);
             }
         }
     }

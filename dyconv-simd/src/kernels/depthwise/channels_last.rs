@@ -1,6 +1,10 @@
 //! The vector over channels: weights and input are both vectors, and the input is read where it lies. Taps outside
-//! the image are left out, so there is no padded copy; outputs whose taps all fall inside are computed several at a
-//! time, to use each weight more than once.
+//! the image are left out, so there is no padded copy. Several outputs of a row are computed at a time; with three taps
+//! and a stride of one or two, as almost everywhere, an input is loaded once for all taps that it falls under.
+
+use std::ops::Range;
+
+use dyconv_core::Activation;
 
 use super::{Work, taps_inside};
 use crate::buffer::Buffer;
@@ -29,92 +33,142 @@ pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
         }
         (&*spread, L::WIDTH)
     };
+    let ([_, stride], [_, dilation], [_, taps]) = (config.stride(), config.dilation(), config.kernel_size());
+    let row = match (taps, dilation, stride) {
+        (3, 1, 1) => row::<L, 3, 1>,
+        (3, 1, 2) => row::<L, 3, 2>,
+        _ => row::<L, 0, 0>,
+    };
     for y in 0..plan.geometry.output[0] {
-        let row = Row { plan, x, pixel, y, weights, offset, channels: block.channels, first: block.first };
-        let residual = sample.residual;
-        if block.channels == L::WIDTH {
-            lanes.vectorize(WholeRow::<true> { row, residual, activation: sample.activation, target });
-        } else {
-            lanes.vectorize(WholeRow::<false> { row, residual, activation: sample.activation, target });
-        }
+        let (residual, activation) = (sample.residual, sample.activation);
+        let (first, channels) = (block.first, block.channels);
+        let rows = taps_inside(plan, 0, y);
+        row(
+            lanes,
+            Row { plan, x, pixel, y, rows, weights, offset, channels, first, residual, activation, target },
+        );
     }
 }
 
-#[derive(Clone, Copy)]
-struct Row<'a> {
+fn row<L: Lanes, const TAPS: usize, const STRIDE: usize>(lanes: L, row: Row<'_, '_>) {
+    lanes.vectorize(Taps::<'_, '_, TAPS, STRIDE>(row));
+}
+
+/// The output of a tile, if any, that reads this column with this tap.
+#[inline(always)]
+fn output_of<const STRIDE: usize, const T: usize>(column: usize, tap: usize) -> Option<usize> {
+    let t = column.checked_sub(tap)?.checked_div(STRIDE)?;
+    (t < T && t * STRIDE + tap == column).then_some(t)
+}
+
+/// One row of outputs of a block.
+struct Row<'a, 't> {
     plan: &'a Plan,
     /// Input of the block's channels: a pixel every `pixel` floats.
     x: &'a [f32],
     pixel: usize,
     y: usize,
+    /// The rows of taps that fall within the image.
+    rows: Range<usize>,
     weights: &'a [f32],
     offset: &'a [f32],
     channels: usize,
+    /// The block's first channel.
     first: usize,
-}
-
-/// One row of outputs; `WHOLE` where the block's channels fill the vector.
-struct WholeRow<'a, 't, const WHOLE: bool> {
-    row: Row<'a>,
     residual: Option<&'a [f32]>,
-    activation: dyconv_core::Activation,
+    activation: Activation,
     target: &'a mut Target<'t>,
 }
 
-impl<const WHOLE: bool> Task for WholeRow<'_, '_, WHOLE> {
+/// A row with as many taps and such a stride; any where they are 0.
+struct Taps<'a, 't, const TAPS: usize, const STRIDE: usize>(Row<'a, 't>);
+
+impl<const TAPS: usize, const STRIDE: usize> Task for Taps<'_, '_, TAPS, STRIDE> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(mut self, lanes: L) {
-        let plan = self.row.plan;
-        let (width, taps) = (plan.geometry.output[1], plan.config.kernel_size()[1]);
+        let (config, geometry) = (&self.0.plan.config, &self.0.plan.geometry);
+        let (stride, reach) = (config.stride()[1], config.reach()[1]);
+        let ([_, input], [_, width], [_, before]) = (geometry.input, geometry.output, geometry.before);
         let mut x = 0;
         while x < width {
-            // Where the first and the last of a tile have all their taps inside, so have those between.
-            let inside = x + TILE <= width
-                && taps_inside(plan, 1, x).len() == taps
-                && taps_inside(plan, 1, x + TILE - 1).len() == taps;
-            if inside {
-                self.tile::<L, TILE>(lanes, x);
-                x += TILE;
-            } else {
-                self.tile::<L, 1>(lanes, x);
-                x += 1;
-            }
+            // Where no tap of the longest tile falls outside, nothing needs to be asked.
+            let inside = x * stride >= before && (x + TILE - 1) * stride + reach <= input + before;
+            x += match width - x {
+                TILE.. if inside => self.tile::<L, TILE, true>(lanes, x),
+                TILE.. => self.tile::<L, TILE, false>(lanes, x),
+                7 => self.tile::<L, 7, false>(lanes, x),
+                4..7 => self.tile::<L, 4, false>(lanes, x),
+                _ => self.tile::<L, 1, false>(lanes, x),
+            };
         }
     }
 }
 
-impl<const WHOLE: bool> WholeRow<'_, '_, WHOLE> {
+impl<const TAPS: usize, const STRIDE: usize> Taps<'_, '_, TAPS, STRIDE> {
+    /// `T` outputs from `x0` on.
     #[inline(always)]
-    fn tile<L: Lanes, const T: usize>(&mut self, lanes: L, x0: usize) {
-        let Row { plan, x, pixel, y, weights, offset, channels, .. } = self.row;
+    fn tile<L: Lanes, const T: usize, const INSIDE: bool>(&mut self, lanes: L, x0: usize) -> usize {
+        let Row { plan, x, pixel, y, ref rows, weights, offset, channels, .. } = self.0;
         let (config, geometry) = (&plan.config, &plan.geometry);
-        let ([stride_y, stride_x], [dilation_y, dilation_x]) = (config.stride(), config.dilation());
-        let columns = taps_inside(plan, 1, x0);
+        let ([_, kw], [stride_y, stride_x]) = (config.kernel_size(), config.stride());
+        let [dilation_y, dilation_x] = config.dilation();
+        let width = geometry.input[1];
+        // Columns left of the image wrap around to beyond its right end.
+        let start = (x0 * stride_x).wrapping_sub(geometry.before[1]);
         let mut sums = [lanes.load(offset); T];
-        for ky in taps_inside(plan, 0, y) {
-            let input_row = (y * stride_y + ky * dilation_y - geometry.before[0]) * geometry.input[1];
-            for kx in columns.clone() {
-                let w = lanes.load(&weights[(ky * config.kernel_size()[1] + kx) * L::WIDTH..]);
-                let column = x0 * stride_x + kx * dilation_x - geometry.before[1];
-                let first = &x[(input_row + column) * pixel..];
-                for (t, sum) in sums.iter_mut().enumerate() {
-                    let x = &first[t * stride_x * pixel..];
-                    let x = if WHOLE { lanes.load(x) } else { lanes.load_partial(&x[..channels]) };
-                    *sum = lanes.mul_add(x, w, *sum);
+        for ky in rows.clone() {
+            let input_y = y * stride_y + ky * dilation_y - geometry.before[0];
+            let input = &x[input_y * width * pixel..];
+            let input = if INSIDE { &input[start * pixel..] } else { input };
+            let value = |column: usize| {
+                let position = if INSIDE { column } else { start.wrapping_add(column) };
+                let inside = INSIDE || position < width;
+                inside.then(|| lanes.load_partial(&input[position * pixel..][..channels]))
+            };
+            let weights = &weights[ky * kw * L::WIDTH..];
+            if TAPS == 0 {
+                for k in 0..kw {
+                    let w = lanes.load(&weights[k * L::WIDTH..]);
+                    for (t, sum) in sums.iter_mut().enumerate() {
+                        if let Some(value) = value(t * stride_x + k * dilation_x) {
+                            *sum = lanes.mul_add(value, w, *sum);
+                        }
+                    }
+                }
+                continue;
+            }
+            let mut w = [lanes.splat(0.0); TAPS];
+            for (k, w) in w.iter_mut().enumerate() {
+                *w = lanes.load(&weights[k * L::WIDTH..]);
+            }
+            for column in 0..(T - 1) * STRIDE + TAPS {
+                let Some(value) = value(column) else { continue };
+                for (k, &w) in w.iter().enumerate() {
+                    if let Some(t) = output_of::<STRIDE, T>(column, k) {
+                        sums[t] = lanes.mul_add(value, w, sums[t]);
+                    }
                 }
             }
         }
-        let Target::Columns(out) = &mut *self.target else { return };
+        self.finish(lanes, x0, sums)
+    }
+
+    /// Steps 6 and 7, and the store.
+    #[inline(always)]
+    fn finish<L: Lanes, const T: usize>(&mut self, lanes: L, x0: usize, sums: [L::V; T]) -> usize {
+        let Row { plan, y, channels, first, residual, activation, ref mut target, .. } = self.0;
+        let Target::Columns(out) = &mut **target else { return T };
         for (t, &sum) in sums.iter().enumerate() {
-            let p = y * geometry.output[1] + x0 + t;
+            let pixel = y * plan.geometry.output[1] + x0 + t;
             let mut sum = sum;
-            if let Some(residual) = self.residual {
-                let start = p * plan.out_channels + self.row.first;
+            if let Some(residual) = residual {
+                let start = pixel * plan.out_channels + first;
                 sum = lanes.add(sum, lanes.load_partial(&residual[start..][..channels]));
             }
-            lanes.store_partial(activate(lanes, self.activation, sum), out.row_mut(p));
+            lanes.store_partial(activate(lanes, activation, sum), out.row_mut(pixel));
         }
+        T
     }
 }

@@ -3,7 +3,7 @@
 //! There is no reduction over channels to broadcast along, so each layout has the vector where its memory is
 //! contiguous: over channels in `channels_last`, over pixels in `channels_first`.
 
-mod channels_first;
+pub(crate) mod channels_first;
 mod channels_last;
 
 use std::ops::Range;

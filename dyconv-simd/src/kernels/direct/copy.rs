@@ -13,13 +13,13 @@ pub(crate) fn copy_row<L: Lanes>(
     position: usize,
     copy: &mut [f32],
 ) {
-    let Some(y) = window.rows.source(position, shape.height()) else {
+    let Some(y) = window.sources[position] else {
         copy.fill(0.0);
         return;
     };
     let columns = window.columns.len;
     for segment in &window.columns.segments {
-        let inside = segment.inside(shape.width());
+        let inside = &segment.inside;
         let end = segment.at + segment.len;
         for channel in copy.chunks_exact_mut(columns) {
             channel[segment.at..segment.at + inside.start].fill(0.0);
@@ -28,7 +28,7 @@ pub(crate) fn copy_row<L: Lanes>(
         if inside.is_empty() {
             continue;
         }
-        let x = (segment.first + (inside.start * segment.step) as isize).unsigned_abs();
+        let x = segment.first;
         let at = segment.at + inside.start;
         match layout {
             Layout::Nchw => {

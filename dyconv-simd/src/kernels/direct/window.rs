@@ -10,6 +10,8 @@
 //! shorter than a segment of their own. With stride 1 there is one segment, the padded row itself; inputs that no tap
 //! reads aren't copied, so padding, strides and dilations of any size cost at most a segment of one output row per tap.
 
+use std::ops::Range;
+
 use dyconv_core::{Config, Error, Geometry, Result};
 
 /// One axis of the copy.
@@ -30,19 +32,21 @@ pub(crate) struct Segment {
     pub(crate) at: usize,
     /// Positions.
     pub(crate) len: usize,
-    /// The input at the first position; outside the input there are zeros.
-    pub(crate) first: isize,
+    /// Of them, counted from the first, those that hold inputs; the others are padding.
+    pub(crate) inside: Range<usize>,
+    /// The input at the first position inside.
+    pub(crate) first: usize,
     /// Distance between the inputs of neighbouring positions.
     pub(crate) step: usize,
 }
 
 impl Segment {
-    /// The positions, counted from the segment's own start, that hold inputs and not padding.
-    pub(crate) fn inside(&self, input: usize) -> std::ops::Range<usize> {
-        let before = self.first.min(0).unsigned_abs().div_ceil(self.step).min(self.len);
-        let first = self.first + (before * self.step) as isize;
-        let left = input.saturating_sub(first.max(0).unsigned_abs());
-        before..before + left.div_ceil(self.step).min(self.len - before)
+    /// A segment whose first position is `start` inputs into an axis with `before` zeros in front.
+    fn new(at: usize, len: usize, [start, before]: [usize; 2], step: usize, input: usize) -> Self {
+        let padding = before.saturating_sub(start).div_ceil(step).min(len);
+        let first = (start + padding * step).saturating_sub(before);
+        let inputs = input.saturating_sub(first).div_ceil(step).min(len - padding);
+        Self { at, len, inside: padding..padding + inputs, first, step }
     }
 }
 
@@ -79,20 +83,26 @@ impl Axis {
         let mut segments = Vec::with_capacity(open.len());
         let mut at = 0usize;
         for Open { first_tap, len, .. } in open {
-            let first = isize::try_from(first_tap * dilation).ok()? - isize::try_from(before).ok()?;
-            segments.push(Segment { at, len, first, step: stride });
+            segments.push(Segment::new(
+                at,
+                len,
+                [first_tap * dilation, before],
+                stride,
+                geometry.input[axis],
+            ));
             at = at.checked_add(len)?;
         }
         let offsets = places.into_iter().map(|(index, shift)| segments[index].at + shift).collect();
         Some(Self { len: at, offsets, segments })
     }
 
-    /// The input at a position, or `None` for padding.
-    pub(crate) fn source(&self, position: usize, input: usize) -> Option<usize> {
-        let segment = self.segments.iter().rfind(|segment| segment.at <= position)?;
-        let index = position - segment.at;
-        let source = segment.first + (index * segment.step) as isize;
-        segment.inside(input).contains(&index).then_some(source.unsigned_abs())
+    /// The input at each position, or `None` for padding.
+    fn sources(&self) -> Vec<Option<usize>> {
+        let inputs = |segment: &Segment| {
+            let Segment { len, inside, first, step, .. } = segment.clone();
+            (0..len).map(move |i| inside.contains(&i).then(|| first + (i - inside.start) * step))
+        };
+        self.segments.iter().flat_map(inputs).collect()
     }
 }
 
@@ -101,6 +111,8 @@ impl Axis {
 pub(crate) struct Window {
     pub(crate) rows: Axis,
     pub(crate) columns: Axis,
+    /// The input row at each row position, or `None` for padding.
+    pub(crate) sources: Vec<Option<usize>>,
     /// Channels in the copy.
     pub(crate) channels: usize,
     /// Floats of one row position: all its channels.
@@ -114,7 +126,8 @@ impl Window {
             let (rows, columns) = (Axis::new(config, geometry, 0)?, Axis::new(config, geometry, 1)?);
             let row = columns.len.checked_mul(channels)?;
             let bytes = row.checked_mul(rows.len)?.checked_mul(size_of::<f32>())?;
-            (bytes <= isize::MAX as usize).then_some(Self { rows, columns, channels, row })
+            let sources = (bytes <= isize::MAX as usize).then(|| rows.sources())?;
+            Some(Self { rows, columns, sources, channels, row })
         };
         window().ok_or(Error::OutOfMemory { requested: u64::MAX, in_use: 0, budget: isize::MAX as u64 })
     }
@@ -166,11 +179,12 @@ mod tests {
         let config = options.padding(padding).build().unwrap();
         let Ok(geometry) = config.geometry(input, 1) else { return };
         let axis = Axis::new(&config, &geometry, 0).unwrap();
-        assert!(axis.len <= kernel * geometry.output[0]);
+        let sources = axis.sources();
+        assert!(axis.len == sources.len() && axis.len <= kernel * geometry.output[0]);
         for o in 0..geometry.output[0] {
             for k in 0..kernel {
                 let want = (o * stride + k * dilation).checked_sub(pad).filter(|&i| i < input);
-                let got = axis.source(axis.offsets[k] + o, input);
+                let got = sources[axis.offsets[k] + o];
                 assert_eq!(
                     got, want,
                     "{kernel} taps, stride {stride}, dilation {dilation}, output {o}, tap {k}"
