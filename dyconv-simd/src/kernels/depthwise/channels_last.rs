@@ -10,10 +10,10 @@ use super::{Work, taps_inside};
 use crate::buffer::Buffer;
 use crate::kernels::activate::activate;
 use crate::kernels::output::Target;
-use crate::lanes::{Lanes, Task};
+use crate::lanes::{Lanes, MAX_WIDTH, Task};
 use crate::plan::Plan;
 
-/// Outputs computed at a time.
+/// The most outputs computed at a time.
 const TILE: usize = 8;
 
 pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
@@ -93,13 +93,19 @@ impl<const TAPS: usize, const STRIDE: usize> Task for Taps<'_, '_, TAPS, STRIDE>
         let ([_, input], [_, width], [_, before]) = (geometry.input, geometry.output, geometry.before);
         let mut x = 0;
         while x < width {
-            // Where no tap of the longest tile falls outside, nothing needs to be asked.
-            let inside = x * stride >= before && (x + TILE - 1) * stride + reach <= input + before;
+            // Where vectors are full and no tap of that many outputs falls outside, nothing needs to be asked.
+            let inside = |outputs: usize| {
+                self.0.channels == L::WIDTH
+                    && x + outputs <= width
+                    && x * stride >= before
+                    && (x + outputs - 1) * stride + reach <= input + before
+            };
             x += match width - x {
-                TILE.. if inside => self.tile::<L, TILE, true>(lanes, x),
-                TILE.. => self.tile::<L, TILE, false>(lanes, x),
+                // Eight sums and what they need are more than sixteen registers.
+                _ if L::ROWS >= TILE && inside(TILE) => self.tile::<L, TILE, true>(lanes, x),
+                _ if L::ROWS < TILE && inside(4) => self.tile::<L, 4, true>(lanes, x),
                 7 => self.tile::<L, 7, false>(lanes, x),
-                4..7 => self.tile::<L, 4, false>(lanes, x),
+                4.. => self.tile::<L, 4, false>(lanes, x),
                 _ => self.tile::<L, 1, false>(lanes, x),
             };
         }
@@ -123,9 +129,11 @@ impl<const TAPS: usize, const STRIDE: usize> Taps<'_, '_, TAPS, STRIDE> {
             let input = &x[input_y * width * pixel..];
             let input = if INSIDE { &input[start * pixel..] } else { input };
             let value = |column: usize| {
-                let position = if INSIDE { column } else { start.wrapping_add(column) };
-                let inside = INSIDE || position < width;
-                inside.then(|| lanes.load_partial(&input[position * pixel..][..channels]))
+                if INSIDE {
+                    return Some(lanes.load(&input[column * pixel..]));
+                }
+                let column = start.wrapping_add(column);
+                (column < width).then(|| lanes.load_partial(&input[column * pixel..][..channels]))
             };
             let weights = &weights[ky * kw * L::WIDTH..];
             if TAPS == 0 {
@@ -143,8 +151,16 @@ impl<const TAPS: usize, const STRIDE: usize> Taps<'_, '_, TAPS, STRIDE> {
             for (k, w) in w.iter_mut().enumerate() {
                 *w = lanes.load(&weights[k * L::WIDTH..]);
             }
+            let mut rest = input;
             for column in 0..(T - 1) * STRIDE + TAPS {
-                let Some(value) = value(column) else { continue };
+                let value = if INSIDE {
+                    // Step by step, so that one place and not one per column is kept.
+                    rest = if column > 0 { &rest[pixel..] } else { rest };
+                    lanes.load(rest)
+                } else {
+                    let Some(value) = value(column) else { continue };
+                    value
+                };
                 for (k, &w) in w.iter().enumerate() {
                     if let Some(t) = output_of::<STRIDE, T>(column, k) {
                         sums[t] = lanes.mul_add(value, w, sums[t]);
@@ -160,9 +176,14 @@ impl<const TAPS: usize, const STRIDE: usize> Taps<'_, '_, TAPS, STRIDE> {
     fn finish<L: Lanes, const T: usize>(&mut self, lanes: L, x0: usize, sums: [L::V; T]) -> usize {
         let Row { plan, y, channels, first, residual, activation, ref mut target, .. } = self.0;
         let Target::Columns(out) = &mut **target else { return T };
-        for (t, &sum) in sums.iter().enumerate() {
+        // Through memory: activations that call functions would else keep the sums there all along.
+        let mut waiting = [0.0; TILE * MAX_WIDTH];
+        for (sum, waiting) in sums.into_iter().zip(waiting.chunks_exact_mut(L::WIDTH)) {
+            lanes.store(sum, waiting);
+        }
+        for (t, sum) in waiting.chunks_exact(L::WIDTH).enumerate().take(T) {
             let pixel = y * plan.geometry.output[1] + x0 + t;
-            let mut sum = sum;
+            let mut sum = lanes.load(sum);
             if let Some(residual) = residual {
                 let start = pixel * plan.out_channels + first;
                 sum = lanes.add(sum, lanes.load_partial(&residual[start..][..channels]));

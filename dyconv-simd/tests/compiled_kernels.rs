@@ -1,0 +1,116 @@
+//! Looks at the machine code of the kernels in this very program: inner loops that multiply and add must neither call
+//! anything nor keep vectors on the stack, and no operation of the lanes may be a function of its own. A kernel that
+//! breaks this is correct and many times too slow.
+
+#![cfg(target_arch = "x86_64")]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::Command;
+
+use dyconv_core::{Backend, DyConv2d, Layout, Options, Params, Shape, Tensor};
+use dyconv_simd::{Isa, SimdBackend};
+
+/// An instruction: its address and text.
+type Line = (u64, String);
+
+/// The functions of this program, by symbol.
+fn functions() -> Option<BTreeMap<String, Vec<Line>>> {
+    let skip = |why: &str| {
+        let _ = writeln!(std::io::stderr(), "SKIPPED compiled kernels: {why}");
+    };
+    if cfg!(debug_assertions) {
+        skip("they are only looked at in a release build");
+        return None;
+    }
+    let program = std::env::current_exe().ok()?;
+    let output = Command::new("objdump").args(["-d", "-w", "--no-show-raw-insn"]).arg(program).output();
+    let Some(output) = output.ok().filter(|output| output.status.success()) else {
+        skip("objdump (Debian's package binutils) isn't there");
+        return None;
+    };
+    let mut functions = BTreeMap::<String, Vec<Line>>::new();
+    let mut current = String::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        if let Some((_, symbol)) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
+            current = symbol.to_owned();
+        } else if let Some((address, text)) = line.trim_start().split_once(':')
+            && let Ok(address) = u64::from_str_radix(address, 16)
+        {
+            functions.entry(current.clone()).or_default().push((address, text.trim().to_owned()));
+        }
+    }
+    Some(functions)
+}
+
+/// The bodies of loops that hold no other loop.
+fn inner_loops(lines: &[Line]) -> Vec<&[Line]> {
+    let mut loops: Vec<(usize, usize)> = Vec::new();
+    for (end, (_, text)) in lines.iter().enumerate() {
+        let target = text.split_whitespace().nth(1).and_then(|target| u64::from_str_radix(target, 16).ok());
+        if text.starts_with('j')
+            && let Some(target) = target
+            && let Ok(start) = lines[..=end].binary_search_by_key(&target, |line| line.0)
+        {
+            loops.push((start, end));
+        }
+    }
+    let holds = |a: &(usize, usize), b: &(usize, usize)| a != b && a.0 <= b.0 && b.1 <= a.1;
+    loops
+        .iter()
+        .filter(|outer| !loops.iter().any(|inner| holds(outer, inner)))
+        .map(|&(start, end)| &lines[start..=end])
+        .collect()
+}
+
+fn multiply_adds(body: &[Line]) -> usize {
+    body.iter().filter(|(_, text)| text.starts_with("vfmadd") && text.contains("ps")).count()
+}
+
+/// A vector that goes to the stack or comes back.
+fn spills(text: &str) -> bool {
+    text.starts_with("vmov") && text.contains("(%rsp") && (text.contains("%zmm") || text.contains("%ymm"))
+}
+
+/// So that every kernel is linked in.
+fn use_backend() {
+    let params = Params { weight: vec![1.0], bias: None, attention: None, batch_norm: None };
+    let layer = DyConv2d::new(Options::new(1, 1).build().unwrap(), params).unwrap();
+    let x = Tensor::zeros(Shape::new(1, 1, 1, 1).unwrap(), Layout::Nchw);
+    assert_eq!(SimdBackend::new().unwrap().run(&layer, &x).unwrap().data(), [0.0]);
+}
+
+#[test]
+fn inner_loops_neither_call_nor_spill() {
+    use_backend();
+    let Some(functions) = functions() else { return };
+    for (isa, module, register, tile) in
+        [(Isa::Avx512, "avx512", "%zmm", 28), (Isa::Avx2, "avx2", "%ymm", 12)]
+    {
+        let kernels =
+            functions.iter().filter(|(name, _)| name.contains("vectorize") && name.contains(module));
+        let mut largest = 0;
+        for (name, lines) in kernels {
+            for body in inner_loops(lines).into_iter().filter(|body| multiply_adds(body) >= 4) {
+                let text: Vec<&str> = body.iter().map(|(_, text)| text.as_str()).collect();
+                let listing = || format!("simd-{isa}, {name}:\n{}", text.join("\n"));
+                assert!(!text.iter().any(|text| text.starts_with("call")), "a call in {}", listing());
+                assert!(!text.iter().any(|text| spills(text)), "a vector on the stack in {}", listing());
+                if text.iter().any(|text| text.starts_with("vfmadd") && text.contains(register)) {
+                    largest = largest.max(multiply_adds(body));
+                }
+            }
+        }
+        assert!(largest >= tile, "the largest tile of simd-{isa} has {largest} multiply-adds, not {tile}");
+    }
+}
+
+#[test]
+fn no_operation_of_the_lanes_is_a_function_of_its_own() {
+    use_backend();
+    let Some(functions) = functions() else { return };
+    let outside =
+        |name: &&String| name.contains("core_arch") && (name.contains("_mm256_") || name.contains("_mm512_"));
+    let outside: Vec<_> = functions.keys().filter(outside).collect();
+    assert!(outside.is_empty(), "not inlined: {outside:#?}");
+}
