@@ -14,7 +14,7 @@ use safetensors::tensor::Metadata;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 /// Bytes before the header: its length as a little-endian u64.
-pub(crate) const LENGTH_BYTES: usize = size_of::<u64>();
+const LENGTH_BYTES: usize = size_of::<u64>();
 
 const METADATA: &str = "__metadata__";
 
@@ -29,7 +29,7 @@ pub(crate) struct Header {
 
 impl Header {
     /// Reads a header's JSON, in which the tensors must take up `data_len` bytes.
-    pub(crate) fn parse(json: &[u8], data_len: u64) -> Result<Self> {
+    fn parse(json: &[u8], data_len: u64) -> Result<Self> {
         let Object::<Object<de::IgnoredAny>> { keys: mut names, .. } =
             serde_json::from_slice(json).map_err(|e| format!("header: {e}"))?;
         let entries: Metadata = serde_json::from_slice(json).map_err(|e| format!("header: {e}"))?;
@@ -101,7 +101,7 @@ impl<'a> Container<'a> {
 }
 
 /// The header's length, held against the `rest` of the bytes.
-pub(crate) fn header_len(length: [u8; LENGTH_BYTES], rest: u64, max_header: usize) -> Result<usize> {
+fn header_len(length: [u8; LENGTH_BYTES], rest: u64, max_header: usize) -> Result<usize> {
     let length = u64::from_le_bytes(length);
     match usize::try_from(length) {
         Ok(len) if len <= max_header && length <= rest => Ok(len),
@@ -110,6 +110,40 @@ pub(crate) fn header_len(length: [u8; LENGTH_BYTES], rest: u64, max_header: usiz
         }
         _ => Err(format!("the header has {length} bytes; expected at most {max_header}")),
     }
+}
+
+/// The bytes of a regular file whose header is sound, by its own account and by `check`: a device, or a
+/// huge file of something else, must not be read to its end.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn read_file(
+    path: &std::path::Path,
+    max_header: usize,
+    check: impl FnOnce(&Header) -> Result<()>,
+) -> Result<Vec<u8>> {
+    use std::io::Read as _;
+
+    let append = |file: &mut std::fs::File, bytes: &mut Vec<u8>, count: usize| {
+        bytes.try_reserve_exact(count).map_err(|e| e.to_string())?;
+        file.take(count as u64).read_to_end(bytes).map(drop).map_err(|e| e.to_string())
+    };
+    // Before it is opened, which waits where the path is a pipe.
+    let meta = std::fs::metadata(path).map_err(|e| e.to_string())?;
+    if !meta.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    let Some(rest) = meta.len().checked_sub(LENGTH_BYTES as u64) else {
+        return Err(format!("{} bytes; expected a safetensors file", meta.len()));
+    };
+    let mut file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    let mut length = [0; LENGTH_BYTES];
+    file.read_exact(&mut length).map_err(|e| e.to_string())?;
+    let header = header_len(length, rest, max_header)?;
+    let mut bytes = length.to_vec();
+    append(&mut file, &mut bytes, header)?;
+    let data = rest - header as u64;
+    check(&Header::parse(&bytes[LENGTH_BYTES..], data)?)?;
+    append(&mut file, &mut bytes, usize::try_from(data).map_err(|e| e.to_string())?)?;
+    Ok(bytes)
 }
 
 /// Puts a container together; tensors lie in the order given, metadata in that of their keys.

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::Case;
-use crate::{Backend, Call, Layout, Prepare, Result, Tensor, Tolerance};
+use super::{Case, Expected, Mode};
+use crate::{Backend, Call, DyConv2d, Error, Layout, Prepare, Result, Tensor, Tolerance};
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -52,23 +52,8 @@ impl Case {
     /// # Errors
     /// Where the backend can't run the layer.
     pub async fn check_async<B: Backend>(&self, backend: &B) -> Result<Report> {
-        let input = self.input.shape();
-        let statistics = self.batch_statistics();
-        let layer = backend.prepare(&self.layer, &Prepare::default().input(input).trainable(statistics))?;
-        let tolerance = backend.plan(&layer, input)?.accuracy.tolerance();
-        let mut stream = backend.stream()?;
-        let x = backend.upload(&mut stream, self.input.view())?;
-        let pi = match &self.attention {
-            Some(pi) => Some(backend.upload(&mut stream, pi.view())?),
-            None => None,
-        };
-        let call = Call::new(&x).attention(pi.as_ref()).batch_statistics(statistics).return_attention(true);
-        let got = backend.forward(&mut stream, &layer, &call)?;
-        let output = backend.download_async(&mut stream, &got.output).await?;
-        let attention = match &got.attention {
-            Some(pi) => Some(backend.download_async(&mut stream, pi).await?),
-            None => None,
-        };
+        let run = Run { layer: &self.layer, mode: self.mode, input: &self.input };
+        let (output, attention, tolerance) = run.on(backend, self.attention.as_ref()).await?;
         let want = &self.expected;
         Ok(Report::new(
             vec![
@@ -77,6 +62,25 @@ impl Case {
             ],
             self.gradient_names(),
         ))
+    }
+
+    /// A case that expects what a backend computes: the reference's results, for a case to hand on.
+    ///
+    /// # Errors
+    /// As [`Case::new`], or where the backend can't run the layer.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn compute<B: Backend>(
+        backend: &B,
+        layer: DyConv2d,
+        mode: Mode,
+        input: Tensor,
+        attention: Option<Tensor>,
+    ) -> Result<Self> {
+        let run = Run { layer: &layer, mode, input: &input };
+        let (output, pi, _) = pollster::block_on(run.on(backend, attention.as_ref()))?;
+        let pi = pi.ok_or_else(|| Error::invalid("attention", "missing", "π, which was asked for"))?;
+        let expected = Expected { output, attention: pi, gradients: None };
+        Self::new(layer, mode, input, attention, expected)
     }
 
     fn gradient_names(&self) -> Vec<String> {
@@ -89,6 +93,41 @@ impl Case {
         ];
         let params = gradients.params.keys().map(|name| super::expected::gradient_name(name));
         tensors.into_iter().flatten().chain(params).collect()
+    }
+}
+
+/// A layer's run, as a case has it.
+struct Run<'a> {
+    layer: &'a DyConv2d,
+    mode: Mode,
+    input: &'a Tensor,
+}
+
+impl Run<'_> {
+    /// Output, π, and the tolerance of the plan that computed them.
+    async fn on<B: Backend>(
+        self,
+        backend: &B,
+        attention: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>, Tolerance)> {
+        let input = self.input.shape();
+        let statistics = super::batch_statistics(self.layer, self.mode);
+        let layer = backend.prepare(self.layer, &Prepare::default().input(input).trainable(statistics))?;
+        let tolerance = backend.plan(&layer, input)?.accuracy.tolerance();
+        let mut stream = backend.stream()?;
+        let x = backend.upload(&mut stream, self.input.view())?;
+        let pi = match attention {
+            Some(pi) => Some(backend.upload(&mut stream, pi.view())?),
+            None => None,
+        };
+        let call = Call::new(&x).attention(pi.as_ref()).batch_statistics(statistics).return_attention(true);
+        let got = backend.forward(&mut stream, &layer, &call)?;
+        let output = backend.download_async(&mut stream, &got.output).await?;
+        let attention = match &got.attention {
+            Some(pi) => Some(backend.download_async(&mut stream, pi).await?),
+            None => None,
+        };
+        Ok((output, attention, tolerance))
     }
 }
 

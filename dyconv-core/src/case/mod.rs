@@ -118,12 +118,6 @@ impl Case {
         &self.expected
     }
 
-    /// Whether batch norm takes the batch's statistics: training mode, and there is batch norm.
-    #[must_use]
-    pub fn batch_statistics(&self) -> bool {
-        self.mode == Mode::Training && self.layer.config().batch_norm().is_some()
-    }
-
     fn check_call(&self) -> Result<()> {
         let config = self.layer.config();
         let input = self.input.shape();
@@ -142,9 +136,14 @@ impl Case {
             }
             (_, None) => {}
         }
-        if self.batch_statistics() && output.is_empty() {
+        if batch_statistics(&self.layer, self.mode) && output.is_empty() {
             return Err(Error::invalid("mode", "training", "inference, since the batch is empty"));
         }
         Ok(())
     }
+}
+
+/// Whether batch norm takes the batch's statistics: training mode, and there is batch norm.
+fn batch_statistics(layer: &DyConv2d, mode: Mode) -> bool {
+    mode == Mode::Training && layer.config().batch_norm().is_some()
 }

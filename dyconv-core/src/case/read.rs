@@ -3,6 +3,8 @@
 use super::schema::{MAX_HEADER, Schema};
 use super::{Case, Expected, ExpectedGradients, expected};
 use crate::container::Container;
+#[cfg(not(target_family = "wasm"))]
+use crate::container::read_file;
 use crate::{Attention, DyConv2d, Error, Params, Result, Shape, Tensor};
 
 /// What stands for the path in errors of bytes that came from elsewhere.
@@ -26,7 +28,8 @@ impl Case {
     #[cfg(not(target_family = "wasm"))]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
-        let case = file::read(path).and_then(|bytes| read(&bytes));
+        let bytes = read_file(path, MAX_HEADER, |header| Schema::new(header).map(|_| ()));
+        let case = bytes.and_then(|bytes| read(&bytes));
         case.map_err(|reason| Error::file(path.display(), printable(&reason)))
     }
 }
@@ -117,44 +120,5 @@ impl Reader<'_> {
 
     fn optional(&self, name: &str) -> Result<Option<Vec<f32>>> {
         self.file.tensor(name).map_err(|reason| Error::file(BYTES, reason))
-    }
-}
-
-#[cfg(not(target_family = "wasm"))]
-mod file {
-    use std::fs::File;
-    use std::io::Read as _;
-    use std::path::Path;
-
-    use super::super::schema::{MAX_HEADER, Schema};
-    use super::Read;
-    use crate::container::{Header, LENGTH_BYTES, header_len};
-
-    /// The bytes of a regular file whose header is sound: a device, or a huge file of something
-    /// else, must not be read to its end.
-    pub(super) fn read(path: &Path) -> Read<Vec<u8>> {
-        let mut file = File::open(path).map_err(|e| e.to_string())?;
-        let meta = file.metadata().map_err(|e| e.to_string())?;
-        if !meta.is_file() {
-            return Err("not a regular file".to_owned());
-        }
-        let Some(rest) = meta.len().checked_sub(LENGTH_BYTES as u64) else {
-            return Err(format!("{} bytes; expected a safetensors file", meta.len()));
-        };
-        let mut length = [0; LENGTH_BYTES];
-        file.read_exact(&mut length).map_err(|e| e.to_string())?;
-        let header = header_len(length, rest, MAX_HEADER)?;
-        let mut bytes = length.to_vec();
-        append(&mut file, &mut bytes, header)?;
-        let data = rest - header as u64;
-        Schema::new(&Header::parse(&bytes[LENGTH_BYTES..], data)?)?;
-        append(&mut file, &mut bytes, usize::try_from(data).map_err(|e| e.to_string())?)?;
-        Ok(bytes)
-    }
-
-    fn append(file: &mut File, bytes: &mut Vec<u8>, count: usize) -> Read<()> {
-        bytes.try_reserve_exact(count).map_err(|e| e.to_string())?;
-        file.take(count as u64).read_to_end(bytes).map_err(|e| e.to_string())?;
-        Ok(())
     }
 }

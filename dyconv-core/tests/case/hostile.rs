@@ -357,6 +357,17 @@ fn given_attention_needs_pi() {
     Case::from_bytes(&parts.add("pi", &[2, 2]).set_element("pi", f32::NAN).bytes()).unwrap();
 }
 
+#[test]
+fn a_crowd_of_empty_tensors() {
+    let mut parts = Parts::sample();
+    let end = parts.data.len();
+    for i in 0..15_000 {
+        let entry = json!({"dtype": "F32", "shape": [0], "data_offsets": [end, end]});
+        parts.tensors.insert(format!("{i}"), entry);
+    }
+    refused(parts, "tensor `0` is there; expected no such tensor in this case");
+}
+
 #[cfg(unix)]
 #[test]
 fn what_is_not_a_regular_file_is_not_read() {

@@ -1,7 +1,9 @@
 //! What is written, and what the writer has no words for.
 
 use dyconv_core::case::{Case, Expected, Mode};
-use dyconv_core::{Activation, Attention, BatchNorm, DyConv2d, Error, Layout, Options, Shape, Tensor};
+use dyconv_core::{
+    Activation, Attention, BatchNorm, DyConv2d, Error, Layout, Options, Reference, Shape, Tensor,
+};
 
 use crate::sample::{case, case_of, options, params, tensor};
 
@@ -115,6 +117,30 @@ fn files_are_replaced_whole_and_read_back_the_same() {
     let missing = folder.path().join("no/such/folder/a.safetensors");
     assert!(matches!(case().save(missing), Err(Error::File { .. })));
     assert!(matches!(Case::open(folder.path().join("none")), Err(Error::File { .. })));
+}
+
+#[test]
+fn a_computed_case_expects_what_the_backend_computed() {
+    let reference = Reference::default();
+    for (options, pi) in [
+        (options(), None),
+        (
+            options().attention(Attention::Given),
+            Some(Tensor::attention(2, 2, vec![0.5, 1.5, -2.0, 0.25]).unwrap()),
+        ),
+        (Options::new(2, 3), None),
+    ] {
+        let config = options.build().unwrap();
+        let layer = DyConv2d::new(config, params(&config)).unwrap();
+        let input = tensor(Shape::new(2, 2, 3, 2).unwrap(), config.layout());
+        for mode in [Mode::Inference, Mode::Training] {
+            let case = Case::compute(&reference, layer.clone(), mode, input.clone(), pi.clone()).unwrap();
+            let report = case.check(&reference).unwrap();
+            assert!(report.passed && report.skipped.is_empty());
+            let again = Case::from_bytes(&case.to_bytes().unwrap()).unwrap();
+            assert_eq!(again.check(&reference).unwrap(), report);
+        }
+    }
 }
 
 #[test]

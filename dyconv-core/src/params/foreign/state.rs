@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::container::Container;
+#[cfg(not(target_family = "wasm"))]
+use crate::container::read_file;
 use crate::shape::checked_len;
 use crate::{Config, DyConv2d, Error, ParamSpec, Params, Result};
 
@@ -64,8 +66,8 @@ impl StateDict {
     #[cfg(not(target_family = "wasm"))]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| Error::file(path.display(), e))?;
-        Self::read(&bytes).map_err(|reason| Error::file(path.display(), reason))
+        let bytes = read_file(path, MAX_HEADER, |_| Ok(()));
+        bytes.and_then(|bytes| Self::read(&bytes)).map_err(|reason| Error::file(path.display(), reason))
     }
 
     fn read(bytes: &[u8]) -> Result<Self, String> {
