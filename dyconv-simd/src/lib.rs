@@ -58,6 +58,8 @@ mod kernels;
 mod lanes;
 mod layer;
 mod pack;
+#[doc(hidden)]
+pub mod peak;
 mod plan;
 mod stream;
 mod tensor;
