@@ -1,8 +1,9 @@
 //! The JSON record of a comparison.
 
-use dyconv_core::{Error, Layout};
+use dyconv_core::{AnyBackend, Backend, Error, Layout};
 use serde::Serialize;
 
+use crate::compare::Outcome;
 use crate::machine::Machine;
 use crate::measure::Measurement;
 use crate::roster::Candidate;
@@ -87,6 +88,29 @@ pub struct Skipped {
     pub reason: String,
 }
 
+/// A backend that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Present {
+    /// The backend's id.
+    pub backend: String,
+    /// The device, in words.
+    pub device: String,
+    /// Threads that compute.
+    pub threads: usize,
+}
+
+impl Present {
+    /// What each backend says of itself.
+    #[must_use]
+    pub fn of(backends: &[AnyBackend]) -> Vec<Self> {
+        let present = |backend: &AnyBackend| {
+            let info = backend.info();
+            Self { backend: info.id.clone(), device: info.device.clone(), threads: info.threads }
+        };
+        backends.iter().map(present).collect()
+    }
+}
+
 /// A backend that this machine hasn't got.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Absent {
@@ -122,6 +146,8 @@ pub struct Record {
     pub program: &'static str,
     /// Where it ran.
     pub machine: Machine,
+    /// What ran.
+    pub backends: Vec<Present>,
     /// What was measured.
     pub rows: Vec<Row>,
     /// What wasn't, of what was asked for.
@@ -133,8 +159,16 @@ pub struct Record {
 impl Record {
     /// A record of measurements.
     #[must_use]
-    pub fn new(machine: Machine, rows: Vec<Row>, skipped: Vec<Skipped>, absent: Vec<Absent>) -> Self {
-        let program = env!("CARGO_PKG_VERSION");
-        Self { version: VERSION, kind: "bench", program, machine, rows, skipped, absent }
+    pub fn new(machine: Machine, backends: &[AnyBackend], outcome: Outcome, absent: Vec<Absent>) -> Self {
+        Self {
+            version: VERSION,
+            kind: "bench",
+            program: env!("CARGO_PKG_VERSION"),
+            machine,
+            backends: Present::of(backends),
+            rows: outcome.rows,
+            skipped: outcome.skipped,
+            absent,
+        }
     }
 }

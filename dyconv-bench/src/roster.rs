@@ -1,9 +1,11 @@
 //! The backends by the names that users type, and why one is absent.
 
 use dyconv_core::{AnyBackend, Error, Reference, Result};
+use dyconv_simd::{Isa, SimdBackend};
+use dyconv_wgpu::WgpuBackend;
 
 /// The names of single backends, the reference first.
-pub const NAMES: [&str; 1] = ["reference"];
+pub const NAMES: [&str; 5] = ["reference", "simd-portable", "simd-avx2", "simd-avx512", "wgpu"];
 
 /// A backend that was looked for.
 #[derive(Debug)]
@@ -24,48 +26,106 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Reads names: `all` or any of [`NAMES`].
+    /// Every backend, present or not.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { names: NAMES.to_vec(), named: false }
+    }
+
+    /// Reads names: `all`, `simd` (what `DYCONV_ISA` says, or else the best ISA of this machine) or any of [`NAMES`].
     ///
     /// # Errors
     /// Where a name is none of these: the message lists them.
     pub fn parse(texts: &[String]) -> Result<Self> {
-        let mut wanted = Self { names: Vec::new(), named: !texts.iter().any(|text| text == "all") };
+        if texts.iter().any(|text| text == "all") {
+            return Ok(Self::all());
+        }
+        let mut names = Vec::new();
         for text in texts {
-            let names: &[&'static str] = match text.as_str() {
-                "all" => &NAMES,
-                other => match NAMES.iter().find(|name| **name == other) {
-                    Some(name) => std::slice::from_ref(name),
-                    None => {
-                        let expected = format!("one of all, {}", NAMES.join(", "));
-                        return Err(Error::invalid("backend", format!("`{text}`"), expected));
-                    }
-                },
+            let name = if text == "simd" {
+                SimdBackend::builder().threads(1).build()?.isa().id()
+            } else {
+                text.clone()
             };
-            for name in names {
-                if !wanted.names.contains(name) {
-                    wanted.names.push(name);
-                }
+            let Some(name) = NAMES.into_iter().find(|known| *known == name) else {
+                let expected = format!("one of all, simd, {}", NAMES.join(", "));
+                return Err(Error::invalid("backend", format!("`{text}`"), expected));
+            };
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
-        Ok(wanted)
+        Ok(Self { names, named: true })
     }
 
     /// Looks for each backend, with this many threads where it uses threads (`None`: its own choice).
     ///
     /// # Errors
-    /// Where a backend that was named is absent.
+    /// Where a backend that was named is absent, or the number of threads or an environment variable can't be used.
     pub fn open(&self, threads: Option<usize>) -> Result<Vec<Candidate>> {
-        let candidates: Vec<_> = self.names.iter().map(|name| open(name, threads)).collect();
-        if self.named
-            && let Some(error) = candidates.iter().find_map(|candidate| candidate.backend.as_ref().err())
-        {
-            return Err(error.clone());
+        let mut candidates = Vec::with_capacity(self.names.len());
+        for &name in &self.names {
+            let backend = open(name, threads);
+            match backend {
+                Err(error) if self.named || !matches!(error, Error::Unavailable { .. }) => return Err(error),
+                backend => candidates.push(Candidate { name, backend }),
+            }
         }
         Ok(candidates)
     }
 }
 
-/// Looks for one backend.
-fn open(name: &'static str, _threads: Option<usize>) -> Candidate {
-    Candidate { name, backend: Ok(AnyBackend::new(Reference::default())) }
+fn open(name: &str, threads: Option<usize>) -> Result<AnyBackend> {
+    let isa = name.strip_prefix("simd-").map(str::parse::<Isa>).transpose()?;
+    match isa {
+        Some(isa) => {
+            let builder = SimdBackend::builder().isa(isa);
+            let builder = match threads {
+                Some(count) => builder.threads(count),
+                None => builder,
+            };
+            builder.build().map(AnyBackend::new)
+        }
+        None if name == "wgpu" => WgpuBackend::new_default().map(AnyBackend::new),
+        None => Ok(AnyBackend::new(Reference::default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(names: &[&str]) -> Result<Wanted> {
+        Wanted::parse(&names.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn names_are_read_once_each_and_in_order() {
+        let wanted = parse(&["simd-avx2", "reference", "simd-avx2"]).unwrap();
+        assert_eq!((wanted.names, wanted.named), (vec!["simd-avx2", "reference"], true));
+        assert_eq!(parse(&["reference", "all"]).unwrap(), Wanted::all());
+        assert!(parse(&["simd"]).unwrap().names[0].starts_with("simd-"));
+    }
+
+    #[test]
+    fn a_wrong_name_gets_the_right_ones() {
+        let error = parse(&["avx2"]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "backend is `avx2`; expected one of all, simd, reference, simd-portable, simd-avx2, simd-avx512, wgpu"
+        );
+    }
+
+    #[test]
+    fn every_isa_has_its_name_here() {
+        for isa in Isa::ALL {
+            assert!(NAMES.contains(&isa.id().as_str()), "{isa}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_threads_that_cannot_be_used_is_an_error_even_for_all() {
+        let error = Wanted::all().open(Some(0)).unwrap_err().to_string();
+        assert!(error.starts_with("threads is 0"), "{error}");
+    }
 }

@@ -1,5 +1,7 @@
 //! Tables for the terminal.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
 use crate::record::{Row, Skipped};
@@ -20,7 +22,7 @@ pub fn table(header: &[&str], names: usize, rows: impl IntoIterator<Item = Vec<S
 
 /// The comparison, workload by workload: a workload is named once, its backends follow.
 #[must_use]
-pub fn comparison(rows: &[Row], peaks: &std::collections::BTreeMap<String, f64>) -> String {
+pub fn comparison(rows: &[Row], peaks: &BTreeMap<String, f64>) -> String {
     let mut rows: Vec<&Row> = rows.iter().collect();
     rows.sort_by_key(|row| (position(row), row.batch, row.layout as u8));
     let header = [
@@ -28,34 +30,31 @@ pub fn comparison(rows: &[Row], peaks: &std::collections::BTreeMap<String, f64>)
         "batch",
         "layout",
         "backend",
+        "plan",
         "threads",
         "median µs",
         "min µs",
+        "runs",
         "÷ static",
         "GFLOP/s",
         "% peak",
         "worst error",
         "of tolerance",
-        "runs",
-        "plan",
     ];
     let mut previous = None;
-    let lines: Vec<_> = rows
-        .into_iter()
-        .map(|row| {
-            let key = (row.workload, row.batch, row.layout as u8);
-            let first = previous.replace(key) != Some(key);
-            line(row, first, peaks)
-        })
-        .collect();
-    table(&header, 1, lines).to_string()
+    let lines = rows.into_iter().map(|row| {
+        let key = (row.workload, row.batch, row.layout as u8);
+        let first = previous.replace(key) != Some(key);
+        line(row, first, peaks)
+    });
+    table(&header, 5, lines).to_string()
 }
 
 fn position(row: &Row) -> usize {
     WORKLOADS.iter().position(|workload| workload.name == row.workload).unwrap_or(WORKLOADS.len())
 }
 
-fn line(row: &Row, first: bool, peaks: &std::collections::BTreeMap<String, f64>) -> Vec<String> {
+fn line(row: &Row, first: bool, peaks: &BTreeMap<String, f64>) -> Vec<String> {
     let once = |text: String| if first { text } else { String::new() };
     let isa = row.backend.strip_prefix("simd-");
     let peak = isa.and_then(|isa| peaks.get(isa)).map(|peak| peak * row.threads as f64);
@@ -64,16 +63,16 @@ fn line(row: &Row, first: bool, peaks: &std::collections::BTreeMap<String, f64>)
         once(row.batch.to_string()),
         once(row.layout.to_string()),
         row.backend.clone(),
+        row.plan.clone(),
         row.threads.to_string(),
         micros(row.median_us),
         micros(row.min_us),
+        row.runs.to_string(),
         format!("{:.2}", row.ratio_to_static()),
         format!("{:.1}", row.gflops),
         peak.map_or("–".into(), |peak| format!("{:.0}", 100.0 * row.gflops / peak)),
         format!("{:.1e}", row.worst_error),
         format!("{:.3}", row.worst_error / row.tolerance),
-        row.runs.to_string(),
-        row.plan.clone(),
     ]
 }
 
@@ -105,4 +104,43 @@ pub fn skipped(skipped: &[Skipped]) -> String {
         format!("not measured on {backend} ({reason}): {}", names.join(", "))
     };
     groups.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use dyconv_core::Layout;
+
+    use super::*;
+
+    #[test]
+    fn a_workload_is_named_once_and_its_share_of_the_peak_counts_threads() {
+        let row = |backend: &str, threads| Row {
+            workload: WORKLOADS[0].name,
+            backend: backend.into(),
+            threads,
+            median_us: 1234.5,
+            static_median_us: 617.25,
+            gflops: 50.0,
+            ..Row::default()
+        };
+        let rows = [row("reference", 1), row("simd-avx2", 2)];
+        let text = comparison(&rows, &BTreeMap::from([("avx2".to_string(), 100.0)]));
+        assert_eq!(text.matches(WORKLOADS[0].name).count(), 1, "{text}");
+        let simd = text.lines().find(|line| line.contains("simd-avx2")).unwrap();
+        let cells: Vec<_> = simd.split_whitespace().collect();
+        assert!(cells.contains(&"25") && cells.contains(&"2.00") && cells.contains(&"1234"), "{simd}");
+    }
+
+    #[test]
+    fn what_was_skipped_is_grouped_by_backend_and_reason() {
+        let skip = |workload, backend: &str, batch| Skipped {
+            workload,
+            backend: backend.into(),
+            batch,
+            layout: Layout::Nchw,
+            reason: "slow".into(),
+        };
+        let all = [skip("a", "x", 1), skip("b", "x", 8), skip("a", "x", 1), skip("a", "y", 1)];
+        assert_eq!(skipped(&all), "not measured on x (slow): a, b batch 8\nnot measured on y (slow): a");
+    }
 }

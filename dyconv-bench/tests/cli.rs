@@ -6,22 +6,38 @@ use std::process::{Command, Output};
 
 use dyconv_bench::data::{random_layer, random_tensor};
 use dyconv_core::case::{Case, Expected, Mode};
-use dyconv_core::{Attention, Backend, Call, Config, Layout, Options, Prepare, Reference, Shape};
+use dyconv_core::{Attention, Backend, Call, Config, Layout, Options, Prepare, Reference, Shape, Tensor};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
 
 fn dyconv(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dyconv")).args(arguments).output().expect("the program starts")
+    dyconv_in(arguments, &[])
 }
 
-/// What it printed, and that it ended with this code.
+fn dyconv_in(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dyconv"));
+    command.args(arguments).envs(environment.iter().copied()).output().expect("the program starts")
+}
+
+/// What it printed, messages included, and that it ended with this code.
 fn ends_with(code: i32, arguments: &[&str]) -> String {
+    let [out, messages] = outputs(code, arguments);
+    out + &messages
+}
+
+/// Standard output and standard error.
+fn outputs(code: i32, arguments: &[&str]) -> [String; 2] {
     let output = dyconv(arguments);
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    assert_eq!(output.status.code(), Some(code), "dyconv {arguments:?} printed:\n{text}");
-    assert!(!text.contains("panicked"), "dyconv {arguments:?} printed:\n{text}");
-    text
+    let both = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(output.status.code(), Some(code), "dyconv {arguments:?} printed:\n{}", both.concat());
+    assert!(!both[1].contains("panicked"), "dyconv {arguments:?} printed:\n{}", both[1]);
+    both
+}
+
+/// Standard output as JSON: a driver may talk on standard error.
+fn json(code: i32, arguments: &[&str]) -> Value {
+    parse(&outputs(code, arguments)[0])
 }
 
 fn folder() -> TempDir {
@@ -50,6 +66,16 @@ fn case(config: Config, off: f32) -> Vec<u8> {
     output.data_mut()[3] += off;
     let expected = Expected { output, attention, gradients: None };
     Case::new(layer, Mode::Inference, input, None, expected).unwrap().to_bytes().unwrap()
+}
+
+/// A case whose attention is given.
+fn given_case(config: Config) -> Vec<u8> {
+    let layer = random_layer(&config, 7).unwrap();
+    let input = random_tensor(Shape::new(1, config.in_channels(), 6, 5).unwrap(), config.layout(), 8);
+    let attention = Tensor::attention(1, 2, vec![0.5, 0.5]).unwrap();
+    let output = Tensor::zeros(config.output_shape(input.shape()).unwrap(), config.layout());
+    let expected = Expected { output, attention: attention.clone(), gradients: None };
+    Case::new(layer, Mode::Inference, input, Some(attention), expected).unwrap().to_bytes().unwrap()
 }
 
 fn small(in_channels: usize) -> Config {
@@ -117,8 +143,7 @@ fn verify_writes_versioned_json() {
     let folder = folder();
     let good = write(&folder, "good.safetensors", &case(small(3), 0.0));
     let altered = write(&folder, "altered.safetensors", &case(small(3), 0.01));
-    let json = ends_with(1, &["verify", text(&good), text(&altered), "--backend", "reference", "--json"]);
-    let json = parse(&json);
+    let json = json(1, &["verify", text(&good), text(&altered), "--backend", "reference", "--json"]);
     assert_eq!((&json["version"], &json["kind"]), (&Value::from(1), &Value::from("verify")));
     let results = json["results"].as_array().unwrap();
     assert_eq!(results.len(), 2);
@@ -138,10 +163,42 @@ fn verify_writes_versioned_json() {
 fn verify_on_all_backends_lists_the_absent_ones_and_passes_on_the_others() {
     let folder = folder();
     let file = write(&folder, "case.safetensors", &case(small(3), 0.0));
-    let json = parse(&ends_with(0, &["verify", text(&file), "--json"]));
+    let json = json(0, &["verify", text(&file), "--json"]);
     let (results, absent) = (json["results"].as_array().unwrap(), json["absent"].as_array().unwrap());
     assert_eq!(results.len() + absent.len(), dyconv_bench::roster::NAMES.len());
     assert!(absent.iter().all(|absent| !absent["reason"].as_str().unwrap().is_empty()));
+    if std::env::var_os("DYCONV_REQUIRE_GPU").is_some() {
+        assert!(absent.iter().all(|absent| absent["backend"] != "wgpu"), "{absent:?}");
+    }
+}
+
+#[test]
+fn an_absent_backend_is_an_error_only_if_it_was_named() {
+    let folder = folder();
+    let file = write(&folder, "case.safetensors", &case(small(3), 0.0));
+    let without_gpu = [("DYCONV_WGPU_ADAPTER", "no adapter has this name")];
+    let named = dyconv_in(&["verify", text(&file), "--backend", "reference,wgpu"], &without_gpu);
+    let message = String::from_utf8(named.stderr).unwrap();
+    assert_eq!(named.status.code(), Some(2), "{message}");
+    assert!(message.contains("dyconv: wgpu isn't available"), "{message}");
+    let all = dyconv_in(&["verify", text(&file)], &without_gpu);
+    let printed = String::from_utf8(all.stdout).unwrap();
+    assert_eq!(all.status.code(), Some(0), "{printed}");
+    assert!(printed.lines().any(|line| line.starts_with("absent: wgpu (")), "{printed}");
+    let listed = dyconv_in(&["backends"], &without_gpu);
+    assert!(String::from_utf8(listed.stdout).unwrap().contains("absent"));
+}
+
+#[test]
+fn simd_means_what_the_environment_says() {
+    let folder = folder();
+    let file = write(&folder, "case.safetensors", &case(small(3), 0.0));
+    let with = |isa| dyconv_in(&["verify", text(&file), "--backend", "simd"], &[("DYCONV_ISA", isa)]);
+    let printed = String::from_utf8(with("portable").stdout).unwrap();
+    assert!(printed.contains("simd-portable"), "{printed}");
+    let wrong = with("mmx");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains("portable, avx2 or avx512"));
 }
 
 #[test]
@@ -208,10 +265,11 @@ fn bench_writes_the_record_and_the_plot() {
 fn bench_finds_out_early_that_its_files_cannot_be_written() {
     let folder = folder();
     let missing = folder.path().join("missing").join("record.json");
-    let message = ends_with(2, &["bench", "--json", text(&missing)]);
-    assert!(message.contains(text(&missing)), "{message}");
-    let message = ends_with(2, &["bench", "--plot", text(folder.path())]);
-    assert!(message.contains("folder"), "{message}");
+    let small = ["bench", "--workload", "mbv2-dw-960x7", "--backend", "reference", "--time", "1"];
+    let message = ends_with(2, &[&small[..], &["--json", text(&missing)]].concat());
+    assert!(message.contains(text(&missing)) && !message.contains("median"), "{message}");
+    let message = ends_with(2, &[&small[..], &["--plot", text(folder.path())]].concat());
+    assert!(message.contains("folder") && !message.contains("median"), "{message}");
     ends_with(2, &["bench", "--batch", "0"]);
 }
 
@@ -271,6 +329,15 @@ fn run_takes_a_layer_from_a_case_file() {
     ends_with(0, &[&arguments[..], &[text(&file), "--pi", "0.5,-0.25"]].concat());
     let message = ends_with(2, &[&arguments[..], &[text(&file), "--pi", "1"]].concat());
     assert!(message.contains("pi is 1 numbers"), "{message}");
+    // Grey in, five channels out: three rows of two, two pixels apart.
+    let options = Options::new(1, 5).experts(2).attention(Attention::Given);
+    let grey = write(&folder, "grey.safetensors", &given_case(options.build().unwrap()));
+    let message = ends_with(2, &[&arguments[..], &[text(&grey)]].concat());
+    assert!(message.contains("pi is missing"), "{message}");
+    let printed = ends_with(0, &[&arguments[..], &[text(&grey), "--pi", "1,0"]].concat());
+    assert!(printed.contains("5 channels side by side"), "{printed}");
+    let grid = image::open(out.join("run-case.png")).unwrap();
+    assert_eq!((grid.width(), grid.height()), (2 * 26, 3 * 18));
     let many = write(&folder, "many.safetensors", &case(small(4), 0.0));
     let message = ends_with(2, &[&arguments[..], &[text(&many)]].concat());
     assert!(message.contains("in_channels") && message.contains("is 4"), "{message}");

@@ -20,7 +20,7 @@ pub struct Args {
 /// # Errors
 /// Where standard output can't be written to.
 pub fn run(args: &Args) -> Result<Ending> {
-    let candidates = Wanted::parse(&["all".into()])?.open(args.threads)?;
+    let candidates = Wanted::all().open(args.threads)?;
     let header = ["name", "id", "threads", "device", "limits"];
     let mut table = table(&header, 2, candidates.iter().map(line));
     for column in table.column_iter_mut().skip(3) {

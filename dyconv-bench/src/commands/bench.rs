@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dyconv_core::{AnyBackend, Backend, Error, Result};
 
-use super::{Ending, LayoutName, absent_lines, present, shown};
+use super::{Ending, LayoutName, absent_lines, present, present_lines, shown};
 use crate::compare::Plan;
 use crate::draw::comparison_plot;
 use crate::machine::Machine;
@@ -70,18 +70,18 @@ pub fn run(args: &Args) -> Result<Ending> {
     };
     let (backends, absent) = open(&wanted, &args.threads)?;
     let machine = Machine::look()?;
-    print(&machine.describe())?;
+    print(&format!("{}\n{}{}", machine.describe(), present_lines(&backends), absent_lines(&absent)))?;
     let progress = Progress::new("measuring", plan.rows_per_backend() * backends.len());
     let outcome = plan.run(&backends, &progress)?;
     drop(progress);
-    let record = Record::new(machine, outcome.rows, outcome.skipped, absent);
+    let record = Record::new(machine, &backends, outcome, absent);
     print(&report(&record))?;
     if let Some(path) = &args.json {
         write_json(path, &record)?;
         print(&format!("record: {}", shown(path)))?;
     }
     if let Some(path) = &args.plot {
-        write_png(path, &comparison_plot(&record.rows, &record.machine.title()))?;
+        write_png(path, &comparison_plot(&record))?;
         print(&format!("plot: {}", shown(path)))?;
     }
     Ok(Ending::Well)
@@ -90,16 +90,12 @@ pub fn run(args: &Args) -> Result<Ending> {
 /// The table, what is missing from it, and how to read it.
 #[must_use]
 pub fn report(record: &Record) -> String {
-    let table = table::comparison(&record.rows, &record.machine.fma_peak_gflops);
-    let skipped = table::skipped(&record.skipped);
-    let absent = absent_lines(&record.absent);
-    let reading = "÷ static: over the same layer with one kernel and no attention. worst error: largest |got − \
-                   reference|, first sample. of tolerance: over what case files allow.";
-    [table.as_str(), &skipped, absent.trim_end(), reading]
-        .into_iter()
-        .filter(|s| !s.is_empty())
-        .collect::<Vec<_>>()
-        .join("\n")
+    let mut text = table::comparison(&record.rows, &record.machine.fma_peak_gflops);
+    text += "\n÷ static: over the same layer with one kernel and no attention, called in turn. runs: pairs of calls timed; 1 \
+             is a single measurement. worst error: largest \
+             |got − reference| over the first sample; of tolerance: over what case files allow.\n";
+    text += &table::skipped(&record.skipped);
+    text
 }
 
 /// The backends once per thread count; those without threads of their own only once.

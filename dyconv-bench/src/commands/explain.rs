@@ -40,7 +40,10 @@ pub fn run(args: &Args) -> Result<Ending> {
     for workload in workloads {
         print(&explain(workload, args, &candidates)?)?;
     }
-    print(absent_lines(&Absent::among(&candidates)).trim_end())?;
+    match absent_lines(&Absent::among(&candidates)).trim_end() {
+        "" => {}
+        lines => print(lines)?,
+    }
     Ok(Ending::Well)
 }
 

@@ -9,7 +9,7 @@ pub mod verify;
 
 use std::path::Path;
 
-use dyconv_core::{AnyBackend, Layout};
+use dyconv_core::{AnyBackend, Backend, Layout};
 
 use crate::record::Absent;
 use crate::roster::Candidate;
@@ -46,6 +46,16 @@ impl From<LayoutName> for Layout {
 /// The backends that are there.
 fn present(candidates: &[Candidate]) -> Vec<AnyBackend> {
     candidates.iter().filter_map(|candidate| candidate.backend.as_ref().ok().cloned()).collect()
+}
+
+/// One line for each backend that is there.
+fn present_lines(backends: &[AnyBackend]) -> String {
+    let line = |backend: &AnyBackend| {
+        let info = backend.info();
+        let threads = if info.threads == 1 { String::new() } else { format!(", {} threads", info.threads) };
+        format!("backend: {} ({}{threads})\n", info.id, info.device)
+    };
+    backends.iter().map(line).collect()
 }
 
 /// One line for each backend that isn't there.

@@ -8,7 +8,7 @@ use image::{Rgb, RgbImage};
 
 use super::{Ending, present, shown};
 use crate::data::SEED;
-use crate::demo::{Demo, FILTERS, TEMPERATURES, sheet};
+use crate::demo::{Demo, EXPLANATION, FILTERS, TEMPERATURES, sheet};
 use crate::output::{make_folder, print, write_png};
 use crate::picture::{fit, from_channels, open, to_batch, to_grey};
 use crate::progress::Progress;
@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(value_name = "IMAGE")]
     pub image: PathBuf,
     /// The backend: simd (the best here) or a name of `dyconv backends`
-    #[arg(long, value_name = "NAME", default_value = "reference")]
+    #[arg(long, value_name = "NAME", default_value = "simd")]
     pub backend: String,
     /// Threads of a CPU backend; by default what it chooses itself
     #[arg(long, value_name = "N")]
@@ -86,9 +86,9 @@ fn run_filters(args: &Args, picture: &RgbImage, backend: &AnyBackend) -> Result<
     let mixed = demo.mix(backend, temperatures)?;
     progress.step();
     progress.say("drawing");
-    let note = format!("{} on {}", shown(&args.image), backend.info().id);
+    let notes = [EXPLANATION.to_string(), format!("{} on {}", shown(&args.image), backend.info().id)];
     let sheet_path = args.out.join("run-sheet.png");
-    write_png(&sheet_path, &sheet(&demo.copies, &alone, &mixed, &[note]))?;
+    write_png(&sheet_path, &sheet(&demo.copies, &alone, &mixed, &notes))?;
     let mut written = vec![shown(&sheet_path)];
     if let Some(last) = mixed.last() {
         for (sample, copy) in demo.copies.iter().enumerate() {

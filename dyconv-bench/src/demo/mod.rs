@@ -17,3 +17,8 @@ pub const PHOTOGRAPH: &[u8] = include_bytes!("../../data/coffee.png");
 
 /// The temperatures of the demonstration: the paper anneals from 30 to 1.
 pub const TEMPERATURES: [f64; 3] = [30.0, 5.0, 1.0];
+
+/// How the head decides, in words.
+pub const EXPLANATION: &str = "How the head decides: a brighter picture calls for the blur, a darker one for sharpening, \
+                               a bluer one for horizontal edges, a greener one for vertical edges; the original calls \
+                               for none, and so for all alike.";

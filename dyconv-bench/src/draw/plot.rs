@@ -4,7 +4,7 @@ use image::RgbImage;
 
 use super::text::{Align, Weight};
 use super::{Area, Canvas, Colour, FAINT, INK, RULE};
-use crate::record::Row;
+use crate::record::{Present, Record, Row};
 use crate::workloads::WORKLOADS;
 
 const PALETTE: [Colour; 8] = [
@@ -35,17 +35,17 @@ fn key(row: &Row) -> Key<'_> {
 
 /// Draws the comparison: filled dots dynamic, hollow ones static.
 #[must_use]
-pub fn comparison_plot(rows: &[Row], machine: &str) -> RgbImage {
+pub fn comparison_plot(record: &Record) -> RgbImage {
+    let Record { rows, backends, .. } = record;
     let mut lines: Vec<Key<'_>> = rows.iter().map(key).collect();
     lines.sort_unstable();
     lines.dedup();
-    let backends = backends(rows);
     let height = TOP + LINE * lines.len() as i32 + 64;
     let mut canvas = Canvas::new(MARGIN + LABELS + PLOT + MARGIN, height);
     let title = "Time of one call: the dynamic layer, and the same layer made static";
     canvas.text([MARGIN, 28], Align::Left, 24.0, (Weight::Bold, INK), title);
-    canvas.text([MARGIN, 56], Align::Left, 16.0, (Weight::Light, FAINT), machine);
-    legend(&mut canvas, &backends);
+    canvas.text([MARGIN, 56], Align::Left, 16.0, (Weight::Light, FAINT), &record.machine.title());
+    legend(&mut canvas, backends);
     let axis = Axis::new(rows, MARGIN + LABELS, PLOT);
     axis.draw(&mut canvas, TOP, height - 56);
     for (i, line) in lines.iter().enumerate() {
@@ -53,21 +53,9 @@ pub fn comparison_plot(rows: &[Row], machine: &str) -> RgbImage {
         let on_line: Vec<&Row> = rows.iter().filter(|row| key(row) == *line).collect();
         let Some(first) = on_line.first() else { continue };
         canvas.text([MARGIN, y], Align::Left, 16.0, LIGHT, &label(first, rows));
-        draw_line(&mut canvas, &axis, y, &on_line, &backends);
+        draw_line(&mut canvas, &axis, y, &on_line, backends);
     }
     canvas.into_picture()
-}
-
-/// Ids with thread counts where one id ran with several.
-fn backends(rows: &[Row]) -> Vec<(&str, usize)> {
-    let mut all = Vec::new();
-    for row in rows {
-        let backend = (row.backend.as_str(), row.threads);
-        if !all.contains(&backend) {
-            all.push(backend);
-        }
-    }
-    all
 }
 
 fn label(row: &Row, rows: &[Row]) -> String {
@@ -81,14 +69,11 @@ fn label(row: &Row, rows: &[Row]) -> String {
     label
 }
 
-fn legend(canvas: &mut Canvas, backends: &[(&str, usize)]) {
+fn legend(canvas: &mut Canvas, backends: &[Present]) {
     let y = 88;
     let mut x = MARGIN;
-    for (i, (backend, threads)) in backends.iter().enumerate() {
-        let name = match threads {
-            1 => format!("{backend} (1 thread)"),
-            _ => format!("{backend} ({threads} threads)"),
-        };
+    for (i, present) in backends.iter().enumerate() {
+        let name = legend_name(present);
         canvas.dot([x as f32 + 6.0, y as f32], 6.0, PALETTE[i % PALETTE.len()], false);
         canvas.text([x + 18, y], Align::Left, 16.0, LIGHT, &name);
         x += 18 + Canvas::text_width(&name, 16.0) + 22;
@@ -100,10 +85,25 @@ fn legend(canvas: &mut Canvas, backends: &[(&str, usize)]) {
     }
 }
 
-fn draw_line(canvas: &mut Canvas, axis: &Axis, y: i32, rows: &[&Row], backends: &[(&str, usize)]) {
+/// A backend with its threads; a GPU's with its device, since that may be a program on the CPU.
+fn legend_name(present: &Present) -> String {
+    let Present { backend, device, threads } = present;
+    match threads {
+        1 if backend.starts_with("wgpu") => {
+            format!("{backend} on {}", device.split([' ', ',']).next().unwrap_or(device))
+        }
+        1 => backend.clone(),
+        _ => format!("{backend}, {threads} threads"),
+    }
+}
+
+fn draw_line(canvas: &mut Canvas, axis: &Axis, y: i32, rows: &[&Row], backends: &[Present]) {
     canvas.fill(Area { x: MARGIN + LABELS, y, width: PLOT, height: 1 }, RULE);
     for row in rows {
-        let backend = backends.iter().position(|b| *b == (row.backend.as_str(), row.threads)).unwrap_or(0);
+        let backend = backends
+            .iter()
+            .position(|present| (&present.backend, present.threads) == (&row.backend, row.threads));
+        let backend = backend.unwrap_or(0);
         let colour = PALETTE[backend % PALETTE.len()];
         let (from, to) = (axis.at(row.static_median_us), axis.at(row.median_us));
         let (left, right) = (from.min(to) as i32, from.max(to) as i32);
@@ -162,5 +162,32 @@ fn time(us: f64) -> String {
         us if us >= 1e6 => format!("{} s", us / 1e6),
         us if us >= 1e3 => format!("{} ms", us / 1e3),
         us => format!("{us} µs"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(median_us: f64, static_median_us: f64) -> Row {
+        Row { workload: WORKLOADS[0].name, median_us, static_median_us, ..Row::default() }
+    }
+
+    #[test]
+    fn the_axis_covers_all_times_and_slower_is_further_right() {
+        let axis = Axis::new(&[row(30.0, 20.0), row(4000.0, 900.0)], 100, 300);
+        assert_eq!(axis.decades, [1, 4]);
+        assert_eq!([axis.at(10.0), axis.at(100.0), axis.at(10_000.0)], [100.0, 200.0, 400.0]);
+    }
+
+    #[test]
+    fn an_axis_of_one_time_or_none_has_an_extent() {
+        assert_eq!(Axis::new(&[row(10.0, 10.0)], 0, 100).decades, [1, 2]);
+        assert_eq!(Axis::new(&[], 0, 100).decades, [0, 1]);
+    }
+
+    #[test]
+    fn times_are_named_in_their_unit() {
+        assert_eq!([1.0, 1000.0, 1e7].map(time), ["1 µs", "1 ms", "10 s"]);
     }
 }
