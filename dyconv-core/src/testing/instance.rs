@@ -1,7 +1,7 @@
 //! A problem made concrete, and the runs of it on a backend.
 
 use crate::reference::F64Tensor;
-use crate::{Accuracy, Backend, Call, Config, DyConv2d, Output, Prepare, Result, Tensor};
+use crate::{Accuracy, Backend, Call, Config, DyConv2d, Output, Prepare, Result, Shape, Tensor};
 
 /// A layer and one call, in host memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,18 +80,8 @@ impl Instance {
         stream: &mut B::Stream,
         layer: &B::Layer,
     ) -> Result<Ran> {
-        let Output { output, attention, statistics } = self.forward(backend, stream, layer)?;
-        Ok(Ran {
-            output: backend.download(stream, &output)?,
-            attention: attention.map(|pi| backend.download(stream, &pi)).transpose()?,
-            statistics: match statistics {
-                Some([mean, variance]) => {
-                    Some([backend.download(stream, &mean)?, backend.download(stream, &variance)?])
-                }
-                None => None,
-            },
-            accuracy: backend.plan(layer, self.input.shape())?.accuracy,
-        })
+        let output = self.forward(backend, stream, layer)?;
+        Ran::download(backend, stream, layer, self.input.shape(), output)
     }
 
     /// Uploads and runs; the result stays where it is.
@@ -108,14 +98,24 @@ impl Instance {
         let input = upload(&self.input)?;
         let attention = self.attention.as_ref().map(&mut upload).transpose()?;
         let residual = self.residual.as_ref().map(&mut upload).transpose()?;
-        let call = Call::new(&input)
-            .attention(attention.as_ref())
-            .residual(residual.as_ref())
+        let call = self.call(&input, attention.as_ref(), residual.as_ref());
+        backend.forward(stream, layer, &call)
+    }
+
+    /// This call with tensors of any kind.
+    pub(super) fn call<'a, T>(
+        &self,
+        input: &'a T,
+        attention: Option<&'a T>,
+        residual: Option<&'a T>,
+    ) -> Call<'a, T> {
+        Call::new(input)
+            .attention(attention)
+            .residual(residual)
             .temperature(self.temperature)
             .batch_statistics(self.batch_statistics)
             .emit_sums(self.emit_sums)
-            .return_attention(self.return_attention);
-        backend.forward(stream, layer, &call)
+            .return_attention(self.return_attention)
     }
 
     /// Calls `f` with this call in f64.
@@ -124,10 +124,32 @@ impl Instance {
         let input = widen(&self.input);
         let attention = self.attention.as_ref().map(widen);
         let residual = self.residual.as_ref().map(widen);
-        f(&Call::new(&input)
-            .attention(attention.as_ref())
-            .residual(residual.as_ref())
-            .temperature(self.temperature)
-            .batch_statistics(self.batch_statistics))
+        f(&self.call(&input, attention.as_ref(), residual.as_ref()))
+    }
+}
+
+impl Ran {
+    /// Brings everything that came back to the host.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn download<B: Backend>(
+        backend: &B,
+        stream: &mut B::Stream,
+        layer: &B::Layer,
+        input: Shape,
+        output: Output<B::Tensor>,
+    ) -> Result<Self> {
+        let accuracy = backend.plan(layer, input)?.accuracy;
+        let mut download = |tensor: B::Tensor| backend.download(stream, &tensor);
+        Ok(Self {
+            output: download(output.output)?,
+            attention: output.attention.map(&mut download).transpose()?,
+            statistics: match output.statistics {
+                Some([mean, variance]) => Some([download(mean)?, download(variance)?]),
+                None => None,
+            },
+            accuracy,
+        })
     }
 }

@@ -50,7 +50,7 @@ pub struct Problem {
     pub width: usize,
     /// Kind of numbers.
     pub data: Data,
-    /// Which numbers.
+    /// Which numbers; its lowest two bits also say whether sums are emitted and π is returned.
     pub seed: u64,
     /// Give π even where a head could compute it.
     pub given: bool,

@@ -310,6 +310,13 @@ mod tests {
         share("full and partial tile", 60, &|p| {
             [33, 49, 65].contains(&p.config.out_channels()) && output(p)[1] >= 15
         });
+        share("padding beyond the kernel", 50, &|p| match p.config.padding() {
+            Padding::Explicit { top, bottom, left, right } => {
+                let [rows, columns] = p.config.kernel_size();
+                top.max(bottom) > rows && left.max(right) > columns && (top, left) != (bottom, right)
+            }
+            _ => false,
+        });
         share("batch statistics", 100, &|p| p.batch_statistics && p.config.batch_norm().is_some());
         for problem in &problems {
             let cost = multiply_adds(&problem.config, problem.batch, [problem.height, problem.width]);

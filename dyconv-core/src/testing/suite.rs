@@ -127,7 +127,11 @@ impl Shared {
             Err(error) => Made::Failed(error.to_string()),
         });
         match made {
-            Made::Ready(backend) => backend.downcast_ref(),
+            // A test that silently tests nothing is worse than one that fails.
+            Made::Ready(backend) => match backend.downcast_ref() {
+                None => panic!("{module} made backends of two types"),
+                backend => backend,
+            },
             Made::Absent => None,
             Made::Failed(error) => panic!("{module} has no backend: {error}"),
         }

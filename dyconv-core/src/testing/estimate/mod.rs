@@ -68,7 +68,7 @@ impl Expected {
     ///
     /// # Errors
     /// Where the call doesn't fit the layer.
-    pub fn attention(instance: &Instance, accuracy: Accuracy) -> Result<Estimate> {
+    pub fn attention_alone(instance: &Instance, accuracy: Accuracy) -> Result<Estimate> {
         let layer = F64Layer::new(&instance.layer, &instance.how);
         let (value, head) = instance.with_f64_call(|call| layer.attention(call))?;
         Ok(Estimate { error: attention::error(&layer, instance, head.as_ref(), accuracy)?, value })

@@ -29,7 +29,7 @@ pub fn convolution_is_bounded<B: Backend>(backend: &B, problem: &Problem) -> Ver
 pub fn attention_is_bounded<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
     let instance = with_head(real(problem)).build()?.returning_attention();
     let ran = instance.run(backend)?;
-    attention_holds(&ran, &Expected::attention(&instance, ran.accuracy)?)
+    attention_holds(&ran, &Expected::attention_alone(&instance, ran.accuracy)?)
 }
 
 /// Batch norm with the batch's statistics, which come back with the output.
@@ -82,7 +82,7 @@ pub fn softmax_survives_extremes<B: Backend>(backend: &B, problem: &Problem) -> 
         let mut instance = problem.build()?.returning_attention();
         instance.layer = scale_logits(&instance.layer, factor)?;
         let ran = instance.run(backend)?;
-        attention_holds(&ran, &Expected::attention(&instance, ran.accuracy)?)
+        attention_holds(&ran, &Expected::attention_alone(&instance, ran.accuracy)?)
             .map_err(|failure| failure.context(format!("logits times {factor:e}, T = {temperature:e}")))?;
     }
     Ok(())

@@ -2,10 +2,10 @@
 
 use super::bounded::{matches, with_head};
 use crate::testing::problem::Data;
-use crate::testing::verdict::shaped;
-use crate::testing::{Failure, Instance, Problem, Verdict};
+use crate::testing::verdict::{same_bits, shaped};
+use crate::testing::{Failure, Instance, Problem, Ran, Verdict};
 use crate::{
-    Attention, Backend, Call, Error, Options, Output, Plan, Pool, Prepared, Result, Shape, Squash, Tensor,
+    Attention, Backend, Call, Error, Options, Padding, Plan, Pool, Prepared, Result, Shape, Squash, Tensor,
 };
 
 /// One prepared layer serves any input shape, whatever it was told to expect, and the first one again.
@@ -64,20 +64,15 @@ pub fn emitted_sums_are_the_pool<B: Backend>(backend: &B, problem: &Problem) -> 
         first.emit_sums = emit_sums;
         let between = first.forward(backend, &mut stream, &layer)?.output;
         let call = Call::new(&between).return_attention(true);
-        let Output { output, attention, .. } = backend.forward(&mut stream, &next, &call)?;
+        let output = backend.forward(&mut stream, &next, &call)?;
         let pooled = backend.pool(&mut stream, &between, &Pool::GlobalMean)?;
-        let mut download = |tensor| backend.download(&mut stream, tensor);
-        let second = Instance { input: download(&between)?, ..second.clone() };
-        let ran = crate::testing::Ran {
-            output: download(&output)?,
-            attention: attention.as_ref().map(&mut download).transpose()?,
-            statistics: None,
-            accuracy: backend.plan(&next, second.input.shape())?.accuracy,
-        };
+        let second = Instance { input: backend.download(&mut stream, &between)?, ..second.clone() };
+        let ran = Ran::download(backend, &mut stream, &next, second.input.shape(), output)?;
         let context = |failure: Failure| failure.context(format!("emit_sums {emit_sums}"));
         matches(&ran, &second).map_err(context)?;
         let slack = ran.accuracy.slack();
-        super::pool::mean_holds(&download(&pooled)?, &second.input, slack).map_err(context)?;
+        super::pool::mean_holds(&backend.download(&mut stream, &pooled)?, &second.input, slack)
+            .map_err(context)?;
     }
     Ok(())
 }
@@ -93,6 +88,48 @@ fn head_after(problem: &Problem) -> Result<Instance> {
     let extents = [output.batch(), output.height(), output.width()];
     let next = Problem { seed: problem.seed ^ 0x5eed, ..Problem::new(config, extents) };
     Ok(next.build()?.returning_attention())
+}
+
+/// One handle may be input and residual of the same call, as around a residual block's layer.
+///
+/// # Errors
+/// The worst element beyond its bound.
+pub fn input_may_be_the_residual<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
+    let channels = problem.config.in_channels();
+    let problem = problem.clone().with(|options| Options {
+        out_channels: channels,
+        stride: [1, 1],
+        padding: Padding::Same,
+        ..options
+    });
+    let mut instance = Problem { data: Data::Reals, ..problem }.build()?;
+    instance.residual = Some(instance.input.clone());
+    let mut stream = backend.stream()?;
+    let layer = backend.prepare(&instance.layer, &instance.how)?;
+    let x = backend.upload(&mut stream, instance.input.view())?;
+    let pi = instance.attention.as_ref().map(|pi| backend.upload(&mut stream, pi.view())).transpose()?;
+    let call = instance.call(&x, pi.as_ref(), Some(&x));
+    let output = backend.forward(&mut stream, &layer, &call)?;
+    let ran = Ran::download(backend, &mut stream, &layer, instance.input.shape(), output)?;
+    matches(&ran, &instance)
+}
+
+/// With one pixel, or one channel, both layouts are the same bytes, and a tensor passes as either.
+///
+/// # Errors
+/// The first element that differs.
+pub fn equal_bytes_pass_in_either_layout<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
+    let instance = problem.build()?;
+    let mut other = instance.clone();
+    let tensors = [Some(&mut other.input), other.attention.as_mut(), other.residual.as_mut()];
+    for tensor in tensors.into_iter().flatten() {
+        if tensor.shape().pixels() == 1 || tensor.shape().channels() == 1 {
+            *tensor = tensor.to_layout(super::opposite(tensor.layout()));
+        }
+    }
+    let (got, want) = (other.run(backend)?, instance.run(backend)?);
+    shaped("output", &got.output, &want.output)?;
+    same_bits("output", &got.output, &want.output)
 }
 
 /// No samples in, no samples out; batch statistics of nothing are refused.

@@ -8,7 +8,7 @@ use crate::testing::instance::Ran;
 use crate::testing::problem::Data;
 use crate::testing::verdict::{equal, within};
 use crate::testing::{Instance, Problem, Verdict};
-use crate::{Activation, Backend, Config, DyConv2d, Layout, Result, Shape, Tensor};
+use crate::{Activation, Backend, Config, DyConv2d, Result, Shape, Tensor};
 
 /// Attention that picks one expert per sample gives what the static convolution with that expert gives.
 ///
@@ -106,10 +106,8 @@ pub fn sample_alone_equals_sample_in_batch<B: Backend>(backend: &B, problem: &Pr
 pub fn layouts_agree<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
     both_kinds(problem, |problem| {
         let instance = problem.build()?;
-        let (here, there) = match problem.config.layout() {
-            Layout::Nchw => (Layout::Nchw, Layout::Nhwc),
-            Layout::Nhwc => (Layout::Nhwc, Layout::Nchw),
-        };
+        let here = problem.config.layout();
+        let there = super::opposite(here);
         let config = problem.config.options().layout(there).build()?;
         let (_, params) = instance.layer.clone().into_parts();
         let mut other = instance.on(DyConv2d::new(config, params)?);

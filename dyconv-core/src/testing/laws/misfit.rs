@@ -2,7 +2,7 @@
 
 use crate::testing::fill::Fill;
 use crate::testing::{Failure, Instance, Problem, Verdict};
-use crate::{Attention, Backend, BatchNorm, Error, Layout, Reference, Result, Shape, Tensor};
+use crate::{Attention, Backend, BatchNorm, Error, Reference, Result, Shape, Tensor};
 
 /// Every call that doesn't fit its layer is an [`Error::Invalid`] that names the parameter, the
 /// value and the expectation as [`crate::Call::check`] does.
@@ -56,7 +56,7 @@ fn inputs(problem: &Problem, fits: &Instance, add: &mut Add<'_>) -> Result<()> {
     let wider = other(shape.channels() + 1, shape.height(), shape.width())?;
     add("input", &|instance| instance.input = wider.clone());
     if shape.pixels() > 1 && shape.channels() > 1 {
-        let turned = fits.input.to_layout(opposite(problem.config.layout()));
+        let turned = fits.input.to_layout(super::opposite(problem.config.layout()));
         add("layout of input", &|instance| instance.input = turned.clone());
     }
     for (axis, parameter) in ["input height", "input width"].into_iter().enumerate() {
@@ -112,7 +112,7 @@ fn residuals(problem: &Problem, fits: &Instance, add: &mut Add<'_>) -> Result<()
     let longer = Tensor::zeros(shape.with_batch(shape.batch() + 1)?, config.layout());
     add("residual", &|instance| instance.residual = Some(longer.clone()));
     if shape.pixels() > 1 && shape.channels() > 1 {
-        let turned = Tensor::zeros(shape, opposite(problem.config.layout()));
+        let turned = Tensor::zeros(shape, super::opposite(problem.config.layout()));
         add("layout of residual", &|instance| instance.residual = Some(turned.clone()));
     }
     Ok(())
@@ -136,11 +136,4 @@ fn statistics(problem: &Problem) -> Result<Vec<(&'static str, Instance)>> {
         all.push(("output", single));
     }
     Ok(all)
-}
-
-fn opposite(layout: Layout) -> Layout {
-    match layout {
-        Layout::Nchw => Layout::Nhwc,
-        Layout::Nhwc => Layout::Nchw,
-    }
 }

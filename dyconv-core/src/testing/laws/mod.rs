@@ -18,8 +18,8 @@ pub use bounded::{
     layer_is_bounded, softmax_survives_extremes,
 };
 pub use calls::{
-    emitted_sums_are_the_pool, empty_batch_gives_empty_output, plan_fits, prepared_layer_serves_other_shapes,
-    temperature_overrides,
+    emitted_sums_are_the_pool, empty_batch_gives_empty_output, equal_bytes_pass_in_either_layout,
+    input_may_be_the_residual, plan_fits, prepared_layer_serves_other_shapes, temperature_overrides,
 };
 pub use exact::integers_are_exact;
 pub use ieee::nan_and_infinity_stay_in_their_sample;
@@ -29,10 +29,10 @@ pub use metamorphic::{
 };
 pub use misfit::misfits_are_refused_by_name;
 pub use pool::{pool_agrees_with_the_host, relayout_agrees_with_the_host};
-pub use repeatable::{repeatable_across, two_runs_give_the_same_bits};
+pub use repeatable::{repeatable_across, streams_are_independent, two_runs_give_the_same_bits};
 
-use crate::Backend;
 use crate::testing::{Problem, Verdict};
+use crate::{Backend, Layout};
 
 /// Says whether a backend keeps one law for a problem.
 pub type Law<B> = fn(&B, &Problem) -> Verdict;
@@ -41,4 +41,11 @@ pub type Law<B> = fn(&B, &Problem) -> Verdict;
 #[must_use]
 pub fn all<B: Backend>() -> Vec<(&'static str, Law<B>)> {
     crate::__with_laws!(__law_table, B)
+}
+
+fn opposite(layout: Layout) -> Layout {
+    match layout {
+        Layout::Nchw => Layout::Nhwc,
+        Layout::Nhwc => Layout::Nchw,
+    }
 }

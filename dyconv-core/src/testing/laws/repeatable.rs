@@ -20,6 +20,23 @@ pub fn two_runs_give_the_same_bits<B: Backend>(backend: &B, problem: &Problem) -
     same_run(&instance.run(backend)?, &first).map_err(|failure| failure.context("a new stream"))
 }
 
+/// Work on two streams at once gives what each alone gives.
+///
+/// # Errors
+/// The first element that differs.
+pub fn streams_are_independent<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
+    let one = problem.build()?;
+    let other = Problem { seed: problem.seed ^ 0x07e4, ..problem.clone() }.build()?;
+    let (mut first, mut second) = (backend.stream()?, backend.stream()?);
+    let layer = backend.prepare(&one.layer, &one.how)?;
+    let other_layer = backend.prepare(&other.layer, &other.how)?;
+    let y = one.forward(backend, &mut first, &layer)?.output;
+    let z = other.forward(backend, &mut second, &other_layer)?.output;
+    let (z, y) = (backend.download(&mut second, &z)?, backend.download(&mut first, &y)?);
+    same_bits("output of the first stream", &y, &one.run(backend)?.output)?;
+    same_bits("output of the second stream", &z, &other.run(backend)?.output)
+}
+
 /// Two backends, say of 1 and N threads, give the same bits.
 ///
 /// # Errors
