@@ -1,8 +1,8 @@
 //! A small f32 backend with one fault, or none.
 
 use std::future::{Future, ready};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use dyconv_core::{
     Accuracy, Backend, Call, Config, DyConv2d, Error, Handle, Info, Layout, MaybeSend, Output, Pool, Prepare,
@@ -17,6 +17,7 @@ pub(crate) struct Faulty {
     info: Info,
     fault: Option<Fault>,
     flip: AtomicBool,
+    last_output: Mutex<Option<Tensor>>,
 }
 
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(crate) struct FaultyTensor {
 impl Faulty {
     pub(crate) fn new(fault: Option<Fault>) -> Self {
         let info = Info::new("faulty", "one thread in f32", 1, Accuracy::Cpu);
-        Self { info, fault, flip: AtomicBool::new(false) }
+        Self { info, fault, flip: AtomicBool::new(false), last_output: Mutex::new(None) }
     }
 
     pub(crate) fn has(&self, fault: Fault) -> bool {
@@ -111,10 +112,15 @@ impl Backend for Faulty {
         if self.has(Fault::EmptyBatchRefused) && fits.input.is_empty() {
             return Err(Error::invalid("batch", 0, "at least 1"));
         }
+        if self.has(Fault::LayoutLabelDemanded) && call.input.layout() != layer.config().layout() {
+            return Err(Error::invalid("layout of input", call.input.layout(), "the layer's"));
+        }
         let pi = stages::attention(self, layer, &fits, &call);
         let mut y = stages::convolve(self, &layer.layer, &fits, &pi, &call.input.host);
         let statistics = stages::normalize(self, &layer.layer, &fits, &mut y)?;
-        let residual = call.residual.filter(|_| !self.has(Fault::ResidualIgnored));
+        let shared = call.residual.is_some_and(|residual| std::ptr::eq(residual, call.input));
+        let lost = self.has(Fault::ResidualIgnored) || (shared && self.has(Fault::SharedHandleTakenForOne));
+        let residual = call.residual.filter(|_| !lost);
         let add = |y: &mut Tensor| {
             let residual = residual.map(|r| r.host.data()).unwrap_or_default();
             y.data_mut().iter_mut().zip(residual).for_each(|(y, r)| *y += r);
@@ -130,6 +136,9 @@ impl Backend for Faulty {
         }
         let after = call.emit_sums.then(|| stages::sums(&y));
         let sums = if self.has(Fault::SumsBeforeActivation) { before } else { after };
+        if let Ok(mut last) = self.last_output.lock() {
+            *last = Some(y.clone());
+        }
         let pi = Tensor::attention(fits.input.batch(), layer.config().experts(), pi)?;
         Ok(Output::new(FaultyTensor { host: y, sums })
             .attention(call.return_attention.then(|| pi.into()))
@@ -163,6 +172,9 @@ impl Backend for Faulty {
         (): &'a mut (),
         tensor: &'a FaultyTensor,
     ) -> impl Future<Output = Result<Tensor>> + MaybeSend + 'a {
-        ready(Ok(tensor.host.clone()))
+        let last = self.last_output.lock().ok().and_then(|last| last.clone());
+        let shared =
+            last.filter(|last| self.has(Fault::StreamsShareAnOutput) && last.shape() == tensor.shape());
+        ready(Ok(shared.unwrap_or_else(|| tensor.host.clone())))
     }
 }

@@ -33,10 +33,13 @@ pub(crate) enum Fault {
     EmptyBatchRefused,
     MaximumPadsWithZero,
     RelayoutOnlyRelabels,
+    SharedHandleTakenForOne,
+    LayoutLabelDemanded,
+    StreamsShareAnOutput,
 }
 
 /// Every fault, and the law that must catch it (others may, too).
-pub(crate) const ALL: [(Fault, &str); 30] = [
+pub(crate) const ALL: [(Fault, &str); 33] = [
     (Fault::PaddingOffByOne, "integers_are_exact"),
     (Fault::SameIgnoresDilation, "integers_are_exact"),
     (Fault::SwappedStrides, "integers_are_exact"),
@@ -67,4 +70,7 @@ pub(crate) const ALL: [(Fault, &str); 30] = [
     (Fault::EmptyBatchRefused, "empty_batch_gives_empty_output"),
     (Fault::MaximumPadsWithZero, "pool_agrees_with_the_host"),
     (Fault::RelayoutOnlyRelabels, "relayout_agrees_with_the_host"),
+    (Fault::SharedHandleTakenForOne, "input_may_be_the_residual"),
+    (Fault::LayoutLabelDemanded, "equal_bytes_pass_in_either_layout"),
+    (Fault::StreamsShareAnOutput, "streams_are_independent"),
 ];

@@ -11,18 +11,18 @@ use dyconv_core::testing::{Settings, for_all, laws};
 use backend::Faulty;
 use fault::{ALL, Fault};
 
-/// A fixed seed: whether an error is caught must not be a matter of luck.
-fn settings() -> Settings {
-    Settings::fixed(32, 20_240_613)
-}
-
 /// The laws that a backend with this fault breaks, and what the first of them said.
-fn caught(fault: Option<Fault>) -> (Vec<&'static str>, Option<String>) {
+///
+/// The seed is fixed, since whether an error is caught must not be a matter of luck. The law that
+/// must catch it gets more problems than the others, which only fill the table.
+fn caught(fault: Option<Fault>, by: Option<&str>) -> (Vec<&'static str>, Option<String>) {
     let faulty = Faulty::new(fault);
     let mut broken = Vec::new();
     let mut said = None;
     for (name, law) in laws::all::<Faulty>() {
-        if let Err(failure) = for_all(name, &settings(), |problem| law(&faulty, problem)) {
+        let cases = if by.is_none_or(|by| by == name) { 32 } else { 8 };
+        let settings = Settings::fixed(cases, 20_240_613);
+        if let Err(failure) = for_all(name, &settings, |problem| law(&faulty, problem)) {
             broken.push(name);
             said.get_or_insert_with(|| failure.failure.to_string());
         }
@@ -32,14 +32,14 @@ fn caught(fault: Option<Fault>) -> (Vec<&'static str>, Option<String>) {
 
 #[test]
 fn without_a_fault_every_law_is_kept() {
-    let (broken, said) = caught(None);
+    let (broken, said) = caught(None, None);
     assert!(broken.is_empty(), "{broken:?}: {said:?}");
 }
 
 #[test]
 fn every_planted_error_is_caught_by_the_law_that_is_there_for_it() {
     let results: Vec<_> = std::thread::scope(|scope| {
-        let threads = ALL.map(|(fault, _)| scope.spawn(move || caught(Some(fault))));
+        let threads = ALL.map(|(fault, law)| scope.spawn(move || caught(Some(fault), Some(law))));
         threads.into_iter().map(|thread| thread.join().expect("laws don't panic")).collect()
     });
     println!("| planted error | laws that caught it | the first said |\n| --- | --- | --- |");
