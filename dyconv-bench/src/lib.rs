@@ -17,3 +17,8 @@ pub mod record;
 pub mod roster;
 pub mod table;
 pub mod workloads;
+
+/// The README's example, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
