@@ -1,6 +1,7 @@
 //! Pictures and tensors: sRGB values from 0 to 1, channels first.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use dyconv_core::{Error, Layout, Result, Shape, Tensor, TensorView};
@@ -9,6 +10,8 @@ use image::{ImageReader, Limits, Rgb, RgbImage};
 
 /// Largest width and height that is read; a header may claim anything.
 const MAX_EXTENT: u32 = 16_384;
+/// Largest file that is read.
+const MAX_FILE: u64 = 256 << 20;
 /// Largest memory that decoding may take.
 const MAX_BYTES: u64 = 512 << 20;
 
@@ -17,11 +20,24 @@ const MAX_BYTES: u64 = 512 << 20;
 /// # Errors
 /// Where the file can't be read, isn't a picture or claims to be too large.
 pub fn open(path: &Path) -> Result<RgbImage> {
-    let bytes = std::fs::read(path).map_err(|error| Error::file(path.display(), error))?;
+    let bytes = read(path).map_err(|error| Error::file(path.display(), error))?;
     if bytes.is_empty() {
         return Err(Error::file(path.display(), "the file is empty; expected a PNG or JPEG picture"));
     }
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Error::file(
+            path.display(),
+            format!("larger than {} MiB; expected a picture", MAX_FILE >> 20),
+        ));
+    }
     decode(&bytes).map_err(|error| Error::file(path.display(), error))
+}
+
+/// A file's bytes, but no more than one beyond the limit: a device may never end.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Decodes a PNG or JPEG, whatever its name.

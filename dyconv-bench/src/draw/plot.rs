@@ -7,16 +7,16 @@ use super::{Area, Canvas, Colour, FAINT, INK, RULE};
 use crate::record::{Present, Record, Row};
 use crate::workloads::WORKLOADS;
 
-const PALETTE: [Colour; 8] = [
-    [95, 99, 104],
-    [244, 160, 0],
-    [15, 157, 88],
-    [66, 133, 244],
-    [171, 71, 188],
-    [219, 68, 55],
-    [0, 172, 193],
-    [121, 85, 72],
+/// A backend's colour, the same in every plot.
+const COLOURS: [(&str, Colour); 5] = [
+    ("reference", [95, 99, 104]),
+    ("simd-portable", [244, 160, 0]),
+    ("simd-avx2", [15, 157, 88]),
+    ("simd-avx512", [66, 133, 244]),
+    ("wgpu", [171, 71, 188]),
 ];
+/// For a backend that runs with several thread counts, and for others.
+const MORE_COLOURS: [Colour; 4] = [[219, 68, 55], [0, 172, 193], [121, 85, 72], [233, 30, 140]];
 
 const LABELS: i32 = 290;
 const PLOT: i32 = 840;
@@ -74,7 +74,7 @@ fn legend(canvas: &mut Canvas, backends: &[Present]) {
     let mut x = MARGIN;
     for (i, present) in backends.iter().enumerate() {
         let name = legend_name(present);
-        canvas.dot([x as f32 + 6.0, y as f32], 6.0, PALETTE[i % PALETTE.len()], false);
+        canvas.dot([x as f32 + 6.0, y as f32], 6.0, colour(backends, i), false);
         canvas.text([x + 18, y], Align::Left, 16.0, LIGHT, &name);
         x += 18 + Canvas::text_width(&name, 16.0) + 22;
     }
@@ -83,6 +83,15 @@ fn legend(canvas: &mut Canvas, backends: &[Present]) {
         canvas.text([x + 18, y], Align::Left, 16.0, (Weight::Light, FAINT), name);
         x += 18 + Canvas::text_width(name, 16.0) + 18;
     }
+}
+
+fn colour(backends: &[Present], i: usize) -> Colour {
+    let more = MORE_COLOURS[i % MORE_COLOURS.len()];
+    let Some(id) = backends.get(i).map(|present| present.backend.as_str()) else { return more };
+    if backends[..i].iter().any(|earlier| earlier.backend == id) {
+        return more;
+    }
+    COLOURS.iter().find(|(name, _)| id.starts_with(name)).map_or(more, |(_, colour)| *colour)
 }
 
 /// A backend with its threads; a GPU's with its device, since that may be a program on the CPU.
@@ -104,7 +113,7 @@ fn draw_line(canvas: &mut Canvas, axis: &Axis, y: i32, rows: &[&Row], backends: 
             .iter()
             .position(|present| (&present.backend, present.threads) == (&row.backend, row.threads));
         let backend = backend.unwrap_or(0);
-        let colour = PALETTE[backend % PALETTE.len()];
+        let colour = colour(backends, backend);
         let (from, to) = (axis.at(row.static_median_us), axis.at(row.median_us));
         let (left, right) = (from.min(to) as i32, from.max(to) as i32);
         canvas.fill(Area { x: left, y: y - 1, width: right - left, height: 2 }, colour);
@@ -184,6 +193,16 @@ mod tests {
     fn an_axis_of_one_time_or_none_has_an_extent() {
         assert_eq!(Axis::new(&[row(10.0, 10.0)], 0, 100).decades, [1, 2]);
         assert_eq!(Axis::new(&[], 0, 100).decades, [0, 1]);
+    }
+
+    #[test]
+    fn a_backend_keeps_its_colour_whoever_else_is_there() {
+        let present =
+            |backend: &str, threads| Present { backend: backend.into(), device: String::new(), threads };
+        let alone = [present("simd-avx2", 1)];
+        let many = [present("reference", 1), present("simd-avx2", 1), present("simd-avx2", 2)];
+        assert_eq!(colour(&alone, 0), colour(&many, 1));
+        assert_ne!(colour(&many, 1), colour(&many, 2));
     }
 
     #[test]
