@@ -213,14 +213,15 @@ impl Backend for SimdBackend {
     ) -> Result<Output<SimdTensor>> {
         let checked = call.check(layer)?;
         let shape = checked.output;
-        let mut output = vec![0.0; shape.len()];
+        let mut output = stream.recycled.take(shape.len());
         let mut sums = call.emit_sums.then(|| vec![0.0; shape.batch() * shape.channels()]);
         let slices = Slices {
             input: call.input.source(),
             attention: call.attention.map(SimdTensor::data),
             residual: call.residual.map(SimdTensor::data),
         };
-        let statistics = self.run_slices(stream, layer, checked, slices, &mut output, sums.as_deref_mut())?;
+        let statistics =
+            self.run_slices(stream, layer, checked, slices, output.as_mut_slice(), sums.as_deref_mut())?;
         let output = SimdTensor::new(shape, layer.config().layout(), output).with_sums(sums);
         let attention =
             call.return_attention.then(|| returned_attention(stream, layer, checked)).transpose()?;

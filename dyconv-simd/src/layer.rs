@@ -10,6 +10,9 @@ use crate::kernels::normalize::Affine;
 use crate::pack::Packed;
 use crate::plan::{Kernel, Plan};
 
+/// Image sizes whose plans a layer remembers.
+const PLANS: usize = 8;
+
 /// A layer whose experts are packed for one instruction set. Share it between threads.
 #[derive(Debug)]
 pub struct SimdLayer {
@@ -22,8 +25,8 @@ pub struct SimdLayer {
     norm: Option<BatchNormParams>,
     traits: Traits,
     forced: Option<Kernel>,
-    /// The plan of the last image size.
-    latest: Mutex<Option<Arc<Plan>>>,
+    /// Plans of the latest image sizes.
+    plans: Mutex<Vec<Arc<Plan>>>,
 }
 
 impl SimdLayer {
@@ -52,20 +55,23 @@ impl SimdLayer {
             norm: params.batch_norm.clone().filter(|_| how.trainable),
             traits,
             forced,
-            latest: Mutex::new(Some(Arc::new(plan))),
+            plans: Mutex::new(vec![Arc::new(plan)]),
         })
     }
 
     /// The plan for an image size: the one in use, or another that reads the same packing.
     pub(crate) fn plan(&self, image: [usize; 2]) -> Result<Arc<Plan>> {
-        // A plan is replaced whole, so a panic elsewhere leaves a good one.
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = latest.as_ref().filter(|plan| plan.geometry.input == image) {
+        // Plans come and go whole, so a panic elsewhere leaves good ones.
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = plans.iter().find(|plan| plan.geometry.input == image) {
             return Ok(plan.clone());
         }
         let family = Some(self.packed.family);
         let plan = Arc::new(Plan::choose(&self.config, image, self.traits, family, self.forced)?);
-        *latest = Some(plan.clone());
+        if plans.len() == PLANS {
+            plans.remove(0);
+        }
+        plans.push(plan.clone());
         Ok(plan)
     }
 

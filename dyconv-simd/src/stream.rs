@@ -1,16 +1,19 @@
 //! What runs write and the next run uses again.
 
 use crate::buffer::Buffer;
+use crate::tensor::Recycled;
 use crate::threads::Lent;
 
 /// Scratch memory of one thread of runs: panels, padded copies, attention. It grows to what the largest layer needs
-/// and is used again, so share one stream between the layers of a network.
+/// and is used again, as is the memory of outputs that were dropped, so share one stream between the layers of a network.
 #[derive(Debug, Default)]
 pub struct SimdStream {
     /// One for each thread that computes.
     pub(crate) scratch: Lent<Scratch>,
     /// Padded copies of as many samples as are computed at once.
     pub(crate) copies: Buffer,
+    /// What dropped outputs left.
+    pub(crate) recycled: Recycled,
     /// π `[N, K]`
     pub(crate) pi: Vec<f32>,
 }

@@ -1,6 +1,7 @@
 //! A tensor in host memory, shared between handles.
 
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dyconv_core::{Handle, Layout, Shape, TensorView};
 
@@ -9,12 +10,13 @@ use dyconv_core::{Handle, Layout, Shape, TensorView};
 pub struct SimdTensor {
     shape: Shape,
     layout: Layout,
-    data: Arc<Vec<f32>>,
+    data: Arc<Memory>,
     sums: Option<Arc<Vec<f32>>>,
 }
 
 impl SimdTensor {
-    pub(crate) fn new(shape: Shape, layout: Layout, data: Vec<f32>) -> Self {
+    pub(crate) fn new(shape: Shape, layout: Layout, data: impl Into<Memory>) -> Self {
+        let data = data.into();
         debug_assert_eq!(data.len(), shape.len());
         Self { shape, layout, data: Arc::new(data), sums: None }
     }
@@ -50,6 +52,73 @@ impl Handle for SimdTensor {
     }
 }
 
+/// A tensor's elements, which go back to where they came from when the last handle is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    data: Vec<f32>,
+    home: Option<Recycled>,
+}
+
+impl From<Vec<f32>> for Memory {
+    fn from(data: Vec<f32>) -> Self {
+        Self { data, home: None }
+    }
+}
+
+impl Deref for Memory {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.data
+    }
+}
+
+impl Memory {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.give(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+/// The memory of a stream's dropped outputs, a bounded number of pieces.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recycled(Arc<Mutex<Vec<Vec<f32>>>>);
+
+impl Recycled {
+    /// Pieces kept: more than a network holds at once.
+    const KEPT: usize = 16;
+
+    /// `len` floats of unspecified value, to be written before they are read.
+    pub(crate) fn take(&self, len: usize) -> Memory {
+        let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The tightest piece that isn't twice too large.
+        let fitting =
+            pieces.iter().enumerate().filter(|(_, piece)| (len..=2 * len).contains(&piece.capacity()));
+        let mut data = match fitting.min_by_key(|(_, piece)| piece.capacity()).map(|(i, _)| i) {
+            Some(i) => pieces.swap_remove(i),
+            // Zeroed pages cost nothing until they are touched.
+            None => vec![0.0; len],
+        };
+        data.resize(len, 0.0);
+        Memory { data, home: Some(self.clone()) }
+    }
+
+    fn give(&self, data: Vec<f32>) {
+        let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if pieces.len() == Self::KEPT {
+            pieces.remove(0);
+        }
+        pieces.push(data);
+    }
+}
+
 /// An input as kernels see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'a> {
@@ -75,5 +144,30 @@ impl Handle for Described {
 
     fn layout(&self) -> Layout {
         self.1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_memory_is_used_again_where_it_fits() {
+        let recycled = Recycled::default();
+        let first = recycled.take(100);
+        let place = first.as_ptr();
+        drop(first);
+        assert_ne!(recycled.take(10).as_ptr(), place, "ten times too large");
+        let again = recycled.take(90);
+        assert_eq!((again.as_ptr(), again.len()), (place, 90));
+        assert_ne!(recycled.take(90).as_ptr(), place, "in use");
+    }
+
+    #[test]
+    fn no_more_than_a_bounded_number_of_pieces_is_kept() {
+        let recycled = Recycled::default();
+        let many: Vec<Memory> = (0..100).map(|_| recycled.take(8)).collect();
+        drop(many);
+        assert_eq!(recycled.0.lock().unwrap().len(), Recycled::KEPT);
     }
 }

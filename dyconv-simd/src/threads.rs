@@ -54,6 +54,7 @@ impl Threads {
     /// Does every item once, in any order, on any thread.
     pub(crate) fn for_each<I: Send>(&self, items: impl Iterator<Item = I>, work: impl Fn(I) + Send + Sync) {
         match self {
+            _ if self.count() == 1 => items.for_each(work),
             Self::Serial => items.for_each(work),
             Self::Current => spread(items, work),
             Self::Pool(pool) => {

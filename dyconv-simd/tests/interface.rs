@@ -48,6 +48,23 @@ fn slices_give_what_tensors_give() {
 }
 
 #[test]
+fn a_dropped_output_is_where_the_next_one_goes() {
+    let backend = SimdBackend::new().unwrap();
+    let mut stream = backend.stream().unwrap();
+    let prepared = backend.prepare(&layer(), &Prepare::default()).unwrap();
+    let x = backend.upload(&mut stream, input(1, 6).view()).unwrap();
+    let pi = backend.upload(&mut stream, Tensor::attention(1, 2, vec![0.5, 0.5]).unwrap().view()).unwrap();
+    let call = Call::new(&x).attention(&pi);
+    let first = backend.forward(&mut stream, &prepared, &call).unwrap().output;
+    let (place, elements) = (first.data().as_ptr(), first.data().to_vec());
+    let second = backend.forward(&mut stream, &prepared, &call).unwrap().output;
+    assert_ne!(second.data().as_ptr(), place);
+    drop(first);
+    let third = backend.forward(&mut stream, &prepared, &call).unwrap().output;
+    assert_eq!((third.data().as_ptr(), third.data()), (place, elements.as_slice()));
+}
+
+#[test]
 fn slices_carry_batch_statistics_too() {
     let config = Options::new(1, 1).batch_norm(BatchNorm::KERAS).build().unwrap();
     let one = || vec![1.0];
