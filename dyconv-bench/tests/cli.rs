@@ -270,7 +270,10 @@ fn bench_finds_out_early_that_its_files_cannot_be_written() {
     assert!(message.contains(text(&missing)) && !message.contains("median"), "{message}");
     let message = ends_with(2, &[&small[..], &["--plot", text(folder.path())]].concat());
     assert!(message.contains("folder") && !message.contains("median"), "{message}");
-    ends_with(2, &["bench", "--batch", "0"]);
+    for batch in ["0", "1000000000"] {
+        let message = ends_with(2, &["bench", "--batch", batch]);
+        assert!(message.contains(&format!("batch is {batch}")), "{message}");
+    }
 }
 
 #[test]

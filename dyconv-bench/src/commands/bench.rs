@@ -48,6 +48,9 @@ pub struct Args {
     pub plot: Option<PathBuf>,
 }
 
+/// The largest batch: its tensors are really made.
+const MOST_SAMPLES: usize = 1024;
+
 /// Measures, prints the table, and writes what was asked for.
 ///
 /// # Errors
@@ -56,8 +59,8 @@ pub fn run(args: &Args) -> Result<Ending> {
     for path in args.json.iter().chain(&args.plot) {
         check_writable(path)?;
     }
-    if args.batch.contains(&0) {
-        return Err(Error::invalid("batch", 0, "at least 1 sample, since an empty call measures nothing"));
+    if let Some(batch) = args.batch.iter().find(|batch| !(1..=MOST_SAMPLES).contains(*batch)) {
+        return Err(Error::invalid("batch", batch, format!("1 to {MOST_SAMPLES} samples")));
     }
     let wanted = Wanted::parse(&args.backend)?;
     let plan = Plan {
