@@ -5,7 +5,7 @@ use crate::config::Geometry;
 use crate::{Error, Layout, Result, Shape};
 
 /// One run of a prepared layer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[non_exhaustive]
 #[must_use]
 pub struct Call<'a, T> {
@@ -24,6 +24,15 @@ pub struct Call<'a, T> {
     /// Hand π back.
     pub return_attention: bool,
 }
+
+// Derived, these would ask the same of `T`, of which a call holds only references.
+impl<T> Clone for Call<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Call<'_, T> {}
 
 impl<'a, T> Call<'a, T> {
     /// A plain run.
