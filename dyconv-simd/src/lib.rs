@@ -44,7 +44,8 @@
 //!
 //! # Current limits
 //!
-//! Experts are stored as f32 only; another [`dyconv_core::Precision`] is an error.
+//! Experts are stored as f32 only; another [`dyconv_core::Precision`] is an error. Activations that need exp, tanh or erf are
+//! computed lane by lane. AVX-512 and AVX2 need x86-64; elsewhere there are the portable vectors.
 
 #![deny(unsafe_code)]
 

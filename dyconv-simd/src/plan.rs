@@ -58,8 +58,11 @@ pub(crate) enum Reading {
         /// From one pixel to the next.
         pixel: usize,
     },
-    /// Channels first, the vector over pixels: where each tap begins in a channel's copy.
-    Taps { offsets: Vec<usize> },
+    /// Channels first, the vector over pixels.
+    Taps {
+        /// Where each tap begins in a channel's copy.
+        offsets: Vec<usize>,
+    },
     /// Channels last, the vector over channels: by position.
     Channels,
 }
@@ -100,8 +103,8 @@ pub(crate) struct Plan {
     traits: Traits,
 }
 
-/// A panel of aggregated weights takes at most this: an eighth of a megabyte of second-level cache, which leaves room
-/// for the next panel's experts and the pixels.
+/// A panel of aggregated weights takes at most this: an eighth of a second-level cache of 1 MiB, since the next panel's
+/// experts, K times as large, come into the same cache while this one is used, beside the pixels.
 const PANEL_BYTES: usize = 128 << 10;
 
 impl Plan {

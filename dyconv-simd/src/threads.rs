@@ -53,20 +53,18 @@ impl Threads {
 
     /// Does every item once, in any order, on any thread.
     pub(crate) fn for_each<I: Send>(&self, items: impl Iterator<Item = I>, work: impl Fn(I) + Send + Sync) {
+        if self.count() == 1 {
+            return items.for_each(work);
+        }
+        let items: Vec<I> = items.collect();
         match self {
-            _ if self.count() == 1 => items.for_each(work),
-            Self::Serial => items.for_each(work),
-            Self::Current => spread(items, work),
-            Self::Pool(pool) => {
-                let items: Vec<I> = items.collect();
-                pool.install(|| spread(items.into_iter(), work));
-            }
+            Self::Pool(pool) => pool.install(|| spread(items, work)),
+            Self::Serial | Self::Current => spread(items, work),
         }
     }
 }
 
-fn spread<I: Send>(items: impl Iterator<Item = I>, work: impl Fn(I) + Send + Sync) {
-    let items: Vec<I> = items.collect();
+fn spread<I: Send>(items: Vec<I>, work: impl Fn(I) + Send + Sync) {
     // One item at a time: they are few and of unequal size.
     items.into_par_iter().with_max_len(1).for_each(work);
 }
