@@ -1,9 +1,9 @@
 // Step 1 of the layer: the mean over the pixels of each channel of each sample, [N, C]; or, for batch
 // statistics, the mean of the squared distance from a centre per channel.
 //
-// A workgroup takes `lanes` neighbouring channels of one sample, and its threads share the pixels:
-// one channel where pixels are neighbours in memory, many where channels are. The sum's tree depends on
-// the shape alone.
+// A workgroup takes `lanes` neighbouring channels of one sample, and the threads of a channel share its
+// pixels. Neighbouring threads take neighbouring elements: channels where those are, pixels otherwise. The
+// sum's tree depends on the shape alone.
 
 struct PoolParams {
     samples: u32,
@@ -11,6 +11,7 @@ struct PoolParams {
     pixels: u32,
     // Channels per workgroup, a power of two up to 64.
     lanes: u32,
+    channels_last: u32,
     blocks: u32,
     squared: u32,
     input_base: u32,
@@ -38,19 +39,26 @@ fn pool(
     if sample >= params.samples {
         return;
     }
-    let channel = (number % params.blocks) * params.lanes + thread % params.lanes;
+    let sharers = 64u / params.lanes;
+    var lane = thread / sharers;
+    var sharer = thread % sharers;
+    if params.channels_last != 0u {
+        lane = thread % params.lanes;
+        sharer = thread / params.lanes;
+    }
+    let channel = (number % params.blocks) * params.lanes + lane;
     let inside = channel < params.channels;
     var sum = 0.0;
     if inside {
         let start = params.input_base + sample * params.input_sample + channel * params.input_channel;
         let middle = select(0.0, center[min(channel, arrayLength(&center) - 1u)], params.squared != 0u);
-        for (var pixel = thread / params.lanes; pixel < params.pixels; pixel += 64u / params.lanes) {
+        for (var pixel = sharer; pixel < params.pixels; pixel += sharers) {
             let value = input[start + pixel * params.input_pixel];
             let distance = value - middle;
             sum += select(value, distance * distance, params.squared != 0u);
         }
     }
-    partial[thread] = sum;
+    partial[sharer * params.lanes + lane] = sum;
     workgroupBarrier();
     for (var step = 32u; step >= params.lanes; step /= 2u) {
         if thread < step {
@@ -58,7 +66,7 @@ fn pool(
         }
         workgroupBarrier();
     }
-    if inside && thread < params.lanes {
-        output[params.output_base + sample * params.channels + channel] = partial[thread] / f32(params.pixels);
+    if inside && sharer == 0u {
+        output[params.output_base + sample * params.channels + channel] = partial[lane] / f32(params.pixels);
     }
 }

@@ -34,6 +34,7 @@ uniforms! {
         channels: u32,
         pixels: u32,
         lanes: u32,
+        channels_last: u32,
         blocks: u32,
         squared: u32,
         input_base: u32,

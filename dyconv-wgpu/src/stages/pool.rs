@@ -28,11 +28,7 @@ pub(super) fn per_sample(
     let channels = shape.channels();
     let output = stream.take(Shape::new(shape.batch(), channels, 1, 1)?.len())?;
     let [_, input_channel, _, input_pixel] = shape.strides(layout);
-    // Neighbouring threads take neighbouring elements: pixels, or channels.
-    let lanes = match layout {
-        Layout::Nchw => 1,
-        Layout::Nhwc => channels.next_power_of_two().min(THREADS as usize),
-    };
+    let lanes = lanes(shape, layout);
     let blocks = channels.div_ceil(lanes);
     let split = stream
         .context()
@@ -50,6 +46,7 @@ pub(super) fn per_sample(
             channels: channels as u32,
             pixels: index("pixels", shape.pixels())?,
             lanes: lanes as u32,
+            channels_last: u32::from(layout == Layout::Nhwc),
             blocks: blocks as u32,
             squared: u32::from(center.is_some()),
             input_base: input.base,
@@ -62,6 +59,18 @@ pub(super) fn per_sample(
         stream.dispatch(Kernel::Pool, &params, [input, middle, target], workgroups)?;
     }
     Ok(output)
+}
+
+/// Channels per workgroup: as many as are neighbours in memory, or so many that each thread has some pixels
+/// of its own to add before it meets the others.
+fn lanes(shape: Shape, layout: Layout) -> usize {
+    const PIXELS_PER_THREAD: usize = 16;
+    let threads = THREADS as usize;
+    let wanted = match layout {
+        Layout::Nhwc => threads,
+        Layout::Nchw => threads / shape.pixels().div_ceil(PIXELS_PER_THREAD).min(threads).next_power_of_two(),
+    };
+    shape.channels().next_power_of_two().min(wanted)
 }
 
 /// The mean over all pixels as a tensor N×C×1×1.

@@ -96,7 +96,7 @@ fn dispatches_beyond_a_dimension_are_folded() {
 #[test]
 fn what_cannot_be_split_is_named() {
     let exceeded = |limit: &str, value, max| Error::LimitExceeded { limit: limit.into(), value, max };
-    let head = Options::new(60, 1).experts(2).attention(Attention::mlp(1));
+    let head = Options::new(2, 1).experts(2).attention(Attention::mlp(1));
     let table = [
         // A part of a batch may start 252 bytes after an aligned offset.
         (Options::new(1, 1), [2, 1, 33, 33], exceeded("bytes of one sample of the input", 4356 + 252, 4096)),
@@ -106,8 +106,8 @@ fn what_cannot_be_split_is_named() {
             [1, 16, 1, 1],
             exceeded("bytes of the packed experts", 16 * (16 * 16 * 9 + 16), 4096),
         ),
-        // The pool takes a workgroup for each of 60 channels; seven rows of seven hold 49.
-        (head, [1, 60, 1, 1], exceeded("workgroups of one dispatch", 60, 49)),
+        // The pool takes a workgroup for each of 60 samples; seven rows of seven hold 49.
+        (head, [60, 2, 1, 1], exceeded("workgroups of one dispatch", 60, 49)),
     ];
     with_backend(
         |builder| builder.default_limits(true).max_binding_bytes(4096).max_workgroups(7),
