@@ -86,7 +86,7 @@ fn open(name: &str, threads: Option<usize>) -> Result<AnyBackend> {
             };
             builder.build().map(AnyBackend::new)
         }
-        None if name == "wgpu" => WgpuBackend::new_default().map(AnyBackend::new),
+        None if name == "wgpu" => WgpuBackend::new().map(AnyBackend::new),
         None => Ok(AnyBackend::new(Reference::default())),
     }
 }

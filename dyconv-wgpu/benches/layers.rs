@@ -61,7 +61,7 @@ fn run<B: Backend>(backend: &B, stream: &mut B::Stream, layer: &B::Layer, x: &B:
 }
 
 fn layers(criterion: &mut Criterion) {
-    match WgpuBackend::new_default() {
+    match WgpuBackend::new() {
         Ok(backend) => measure(criterion, &backend).expect("the workloads are possible"),
         Err(error) => println!("SKIPPED: {error}"),
     }

@@ -32,7 +32,7 @@ impl WgpuBackend {
     /// # Errors
     /// [`Error::Unavailable`] where there is none, with a hint how to get one.
     #[cfg(not(target_family = "wasm"))]
-    pub fn new_default() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         Self::builder().build()
     }
 
@@ -41,7 +41,7 @@ impl WgpuBackend {
         WgpuBuilder::from_env()
     }
 
-    pub(crate) fn new(context: Arc<Context>, adapter: &AdapterSummary, device: &wgpu::Limits) -> Self {
+    pub(crate) fn on(context: Arc<Context>, adapter: &AdapterSummary, device: &wgpu::Limits) -> Self {
         let limits = &context.limits;
         let info = Info::new(adapter.id(), adapter.words(), 1, Accuracy::Gpu)
             .limit("max_storage_buffer_binding_size", limits.binding_bytes)

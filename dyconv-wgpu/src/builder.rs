@@ -150,7 +150,7 @@ impl WgpuBuilder {
         limits.part_samples = self.part_samples;
         let settings = Settings { limits, budget: self.budget, timeout: self.timeout, owns_device };
         let context = Context::new(summary.id(), device, queue, settings);
-        Ok(WgpuBackend::new(context, &summary, &allowed))
+        Ok(WgpuBackend::on(context, &summary, &allowed))
     }
 }
 

@@ -11,7 +11,7 @@
 //! # fn main() -> dyconv_core::Result<()> {
 //! # let (first, second): (dyconv_core::DyConv2d, dyconv_core::DyConv2d) = unimplemented!();
 //! # let image: Tensor = unimplemented!();
-//! let backend = WgpuBackend::new_default()?;
+//! let backend = WgpuBackend::new()?;
 //! let (first, second) =
 //!     (backend.prepare(&first, &Prepare::default())?, backend.prepare(&second, &Prepare::default())?);
 //!
