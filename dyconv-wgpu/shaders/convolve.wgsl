@@ -50,7 +50,7 @@ fn convolve(
     let thread_row = thread / THREAD_COLUMNS * ROW_BLOCK;
     let thread_column = thread % THREAD_COLUMNS;
     // #declare
-    for (var done = 0u; done < reduction; done += DEPTH) {
+    for (var done = params.first; done < params.end; done += DEPTH) {
         load_kernel(thread, kernel, group, first_row, done, reduction);
         gather_input(thread, columns, done, reduction);
         workgroupBarrier();

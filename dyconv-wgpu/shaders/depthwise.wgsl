@@ -29,7 +29,7 @@ fn depthwise(
     let top = i32(pixel / params.output_width * params.stride_height) - params.padding_top;
     let left = i32(pixel % params.output_width * params.stride_width) - params.padding_left;
     var sum = 0.0;
-    for (var ky = 0u; ky < params.kernel_height; ky++) {
+    for (var ky = params.first / params.kernel_width; ky < params.end / params.kernel_width; ky++) {
         let y = top + i32(ky * params.dilation_height);
         if y < 0 || y >= i32(params.input_height) {
             continue;

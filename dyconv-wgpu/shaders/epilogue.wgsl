@@ -44,6 +44,9 @@ struct ConvolveParams {
     flags: u32,
     activation: u32,
     slope: f32,
+    // The products that this dispatch adds; those before it lie in the output as bare sums.
+    first: u32,
+    end: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: ConvolveParams;
@@ -54,9 +57,16 @@ struct ConvolveParams {
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
 @group(0) @binding(5) var<storage, read_write> output: array<f32>;
 
-// Writes one output: `channel` counts through all groups, `index` from the output's start.
+// Writes one output, or its sum so far: `channel` counts through all groups, `index` from the output's start.
 fn finish(sum: f32, kernel: u32, channel: u32, index: u32) {
     var value = sum;
+    if params.first > 0u {
+        value += output[params.output_base + index];
+    }
+    if params.end < params.kernel_height * params.kernel_width * params.depth {
+        output[params.output_base + index] = value;
+        return;
+    }
     if (params.flags & HAS_BIAS) != 0u {
         value += kernel_element(kernel * params.kernel_stride + params.bias_offset + channel);
     }

@@ -19,6 +19,9 @@ struct PoolParams {
     input_channel: u32,
     input_pixel: u32,
     output_base: u32,
+    // The pixels that this dispatch adds; the sum of those before lies in the output.
+    first_pixel: u32,
+    end_pixel: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: PoolParams;
@@ -52,7 +55,7 @@ fn pool(
     if inside {
         let start = params.input_base + sample * params.input_sample + channel * params.input_channel;
         let middle = select(0.0, center[min(channel, arrayLength(&center) - 1u)], params.squared != 0u);
-        for (var pixel = sharer; pixel < params.pixels; pixel += sharers) {
+        for (var pixel = params.first_pixel + sharer; pixel < params.end_pixel; pixel += sharers) {
             let value = input[start + pixel * params.input_pixel];
             let distance = value - middle;
             sum += select(value, distance * distance, params.squared != 0u);
@@ -67,6 +70,11 @@ fn pool(
         workgroupBarrier();
     }
     if inside && sharer == 0u {
-        output[params.output_base + sample * params.channels + channel] = partial[lane] / f32(params.pixels);
+        let index = params.output_base + sample * params.channels + channel;
+        var total = partial[lane];
+        if params.first_pixel > 0u {
+            total += output[index];
+        }
+        output[index] = select(total, total / f32(params.pixels), params.end_pixel == params.pixels);
     }
 }

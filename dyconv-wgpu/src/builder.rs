@@ -9,7 +9,7 @@ use crate::backend::WgpuBackend;
 use crate::context::{Context, Settings};
 use crate::env;
 use crate::kernel::{Kernel, THREADS};
-use crate::limits::Limits;
+use crate::limits::{LOOP_STEPS, Limits};
 
 /// What a backend is made with; [`WgpuBackend::builder`] starts one.
 ///
@@ -148,6 +148,9 @@ impl WgpuBuilder {
         limits.binding_bytes = limits.binding_bytes.min(self.binding_bytes);
         limits.workgroups = limits.workgroups.min(self.workgroups);
         limits.part_samples = self.part_samples;
+        if summary.is_software {
+            limits.loop_steps = 2 * u64::from(LOOP_STEPS) - 1;
+        }
         let settings = Settings { limits, budget: self.budget, timeout: self.timeout, owns_device };
         let context = Context::new(summary.id(), device, queue, settings);
         Ok(WgpuBackend::on(context, &summary, &allowed))

@@ -24,7 +24,13 @@ pub(crate) struct Limits {
     pub(crate) uniform_alignment: u64,
     /// Samples that one part of a batch may have, whatever fits.
     pub(crate) part_samples: usize,
+    /// Steps that the loops of one invocation may take together.
+    pub(crate) loop_steps: u64,
 }
+
+/// Steps that the loops of one invocation take in one dispatch; longer sums continue in a further one. Mesa's
+/// software driver ends loops, without a word, when those of an invocation have taken 65535 together.
+pub(crate) const LOOP_STEPS: u32 = 1 << 15;
 
 impl Limits {
     pub(crate) fn new(device: &wgpu::Limits) -> Self {
@@ -35,6 +41,7 @@ impl Limits {
             storage_alignment: u64::from(device.min_storage_buffer_offset_alignment),
             uniform_alignment: u64::from(device.min_uniform_buffer_offset_alignment),
             part_samples: usize::MAX,
+            loop_steps: u64::MAX,
         }
     }
 
@@ -92,12 +99,24 @@ impl Limits {
         Ok(Split { batch, size: split.size.min(usize::try_from(kernels).unwrap_or(usize::MAX)) })
     }
 
+    pub(crate) fn check_loop_steps(&self, name: &str, steps: u64) -> Result<()> {
+        if steps <= self.loop_steps {
+            return Ok(());
+        }
+        Err(exceeded(name, steps, self.loop_steps))
+    }
+
     pub(crate) fn check_binding(&self, name: &str, bytes: u64) -> Result<()> {
         if bytes <= self.binding_bytes {
             return Ok(());
         }
         Err(exceeded(name, bytes, self.binding_bytes))
     }
+}
+
+/// `0..count` in parts of at most `size`.
+pub(crate) fn steps(count: u32, size: u32) -> impl Iterator<Item = Range<u32>> {
+    (0..count.div_ceil(size)).map(move |part| part * size..count.min((part * size).saturating_add(size)))
 }
 
 /// [`Error::LimitExceeded`] by name.
@@ -142,7 +161,15 @@ mod tests {
         storage_alignment: 256,
         uniform_alignment: 256,
         part_samples: usize::MAX,
+        loop_steps: u64::MAX,
     };
+
+    #[test]
+    fn steps_end_where_the_count_does() {
+        assert_eq!(steps(7, 3).collect::<Vec<_>>(), [0..3, 3..6, 6..7]);
+        assert_eq!(steps(6, 3).collect::<Vec<_>>(), [0..3, 3..6]);
+        assert_eq!(steps(2, u32::MAX).next(), Some(0..2));
+    }
 
     #[test]
     fn dispatches_fold_into_rows() {

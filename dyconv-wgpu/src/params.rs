@@ -42,6 +42,8 @@ uniforms! {
         input_channel: u32,
         input_pixel: u32,
         output_base: u32,
+        first_pixel: u32,
+        end_pixel: u32,
     }
 
     PoolMaxParams {
@@ -125,6 +127,8 @@ uniforms! {
         flags: u32,
         activation: u32,
         slope: f32,
+        first: u32,
+        end: u32,
     }
 
     MomentsParams {

@@ -31,6 +31,7 @@ pub(super) fn record(
     // Shapes check that so many elements can exist.
     let scratch_len = Shape::new(batch, hidden + experts, 1, 1)?.len();
     let weights_len = Shape::new(batch, experts, 1, 1)?.len();
+    check_steps(stream, hidden, channels, experts)?;
     let scratch = stream.take(scratch_len)?;
     let weights = stream.take(weights_len)?;
     let params = AttentionParams {
@@ -52,6 +53,22 @@ pub(super) fn record(
     ];
     stream.dispatch(Kernel::Attention, &params, storage, batch as u64)?;
     Ok(weights)
+}
+
+/// Refuses a head so large that the loops of one invocation might not be run to their ends.
+fn check_steps(stream: &WgpuStream, hidden: usize, channels: usize, experts: usize) -> Result<()> {
+    let dense = |rows: usize, depth: usize| {
+        let lanes = lanes(rows);
+        // Besides the products, each row takes the halvings of its sum and the loop around them.
+        let row = (depth as u64).div_ceil(u64::from(lanes)) + u64::from(lanes.ilog2()) + 2;
+        (rows as u64).div_ceil(u64::from(THREADS / lanes)) * row
+    };
+    let products = match hidden {
+        0 => dense(experts, channels),
+        _ => dense(hidden, channels) + dense(experts, hidden),
+    };
+    let squash = 3 * (experts as u64).div_ceil(u64::from(THREADS)) + 16;
+    stream.context().limits.check_loop_steps("loop steps of the attention head", products + squash)
 }
 
 /// Threads that share one row's dot product: all rows at once, if there are few.

@@ -7,7 +7,7 @@ use dyconv_core::{Activation, CheckedCall, Config, Geometry, Layout, Prepared, R
 use super::elementwise;
 use crate::kernel::{Kernel, Tile};
 use crate::layer::WgpuLayer;
-use crate::limits::{Limits, Split, index};
+use crate::limits::{LOOP_STEPS, Limits, Split, exceeded, index, steps};
 use crate::memory::Allocation;
 use crate::params::{ConvolveParams, HAS_BIAS, HAS_NORM, HAS_RESIDUAL, activation_code};
 use crate::stream::WgpuStream;
@@ -24,6 +24,10 @@ pub(crate) fn plan(limits: &Limits, layer: &WgpuLayer, input: Shape) -> Result<P
     let config = layer.config();
     let output = config.output_shape(input)?;
     check_extents(config, &config.geometry(input.height(), input.width())?)?;
+    let width = config.kernel_size()[1] as u64;
+    if config.is_depthwise() && width > u64::from(LOOP_STEPS) {
+        return Err(exceeded("width of a depthwise kernel", width, u64::from(LOOP_STEPS)));
+    }
     let lens = [("input", input.sample_len()), ("output", output.sample_len())];
     let is_static = config.attention().is_none();
     let split = if is_static {
@@ -101,7 +105,20 @@ pub(super) fn record(
     (params.activation, params.slope) = activation_code(activation);
     let workgroups = tile(&mut params, plan.kernel);
     let storage = [input, weights, norm_binding, residual_binding, output];
-    stream.dispatch(plan.kernel, &params, storage, workgroups)
+    let products = index("products of one output", layer.config().reduction_len())?;
+    for range in steps(products, products_per_dispatch(&params, plan.kernel)) {
+        (params.first, params.end) = (range.start, range.end);
+        stream.dispatch(plan.kernel, &params, storage.clone(), workgroups)?;
+    }
+    Ok(())
+}
+
+/// Whole steps through workgroup memory, or whole rows of the kernel.
+fn products_per_dispatch(params: &ConvolveParams, kernel: Kernel) -> u32 {
+    match kernel {
+        Kernel::Depthwise => (LOOP_STEPS / params.kernel_width).max(1) * params.kernel_width,
+        _ => LOOP_STEPS,
+    }
 }
 
 /// What follows from the layer and the shapes.

@@ -6,7 +6,7 @@ use dyconv_core::{Handle, Layout, Pool, Result, Shape, Tensor, reference};
 
 use super::elementwise;
 use crate::kernel::{Kernel, THREADS};
-use crate::limits::index;
+use crate::limits::{LOOP_STEPS, index, steps};
 use crate::memory::Allocation;
 use crate::params::{PoolMaxParams, PoolParams};
 use crate::stream::WgpuStream;
@@ -41,10 +41,11 @@ pub(super) fn per_sample(
             None => input.clone(),
         };
         let target = stream.bind(&output, part.start * channels, part.len() * channels)?;
-        let params = PoolParams {
+        let pixels = index("pixels", shape.pixels())?;
+        let mut params = PoolParams {
             samples: part.len() as u32,
             channels: channels as u32,
-            pixels: index("pixels", shape.pixels())?,
+            pixels,
             lanes: lanes as u32,
             channels_last: u32::from(layout == Layout::Nhwc),
             blocks: blocks as u32,
@@ -54,9 +55,15 @@ pub(super) fn per_sample(
             input_channel: input_channel as u32,
             input_pixel: input_pixel as u32,
             output_base: target.base,
+            first_pixel: 0,
+            end_pixel: pixels,
         };
         let workgroups = part.len() as u64 * blocks as u64;
-        stream.dispatch(Kernel::Pool, &params, [input, middle, target], workgroups)?;
+        for range in steps(pixels, LOOP_STEPS * (THREADS / lanes as u32)) {
+            (params.first_pixel, params.end_pixel) = (range.start, range.end);
+            let storage = [input.clone(), middle.clone(), target.clone()];
+            stream.dispatch(Kernel::Pool, &params, storage, workgroups)?;
+        }
     }
     Ok(output)
 }

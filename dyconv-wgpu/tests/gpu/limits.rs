@@ -94,6 +94,39 @@ fn dispatches_beyond_a_dimension_are_folded() {
 }
 
 #[test]
+fn sums_too_long_for_one_dispatch_continue_in_the_next() {
+    with_backend(
+        |builder| builder,
+        |backend| {
+            // Mesa's software driver ends the loops of an invocation after 65535 steps.
+            let long =
+                options(64, 3).kernel_size([32, 33]).padding(Padding::Valid).activation(Activation::Elu);
+            agrees(&backend, &layer(long), &image(Shape::new(2, 64, 32, 33).unwrap(), Layout::Nchw, 1));
+            let depthwise =
+                Options { in_channels: 2, out_channels: 2, groups: 2, ..long }.kernel_size([300, 301]);
+            agrees(&backend, &layer(depthwise), &image(Shape::new(1, 2, 300, 301).unwrap(), Layout::Nchw, 2));
+            for (layout, channels, extent) in [(Layout::Nchw, 1, 2100), (Layout::Nhwc, 33, 300)] {
+                let x = image(Shape::new(1, channels, extent, extent).unwrap(), layout, 3);
+                let mut stream = backend.stream().unwrap();
+                let handle = backend.upload(&mut stream, x.view()).unwrap();
+                let means = backend.pool(&mut stream, &handle, &Pool::GlobalMean).unwrap();
+                let want = reference::pool(x.view(), &Pool::GlobalMean).unwrap();
+                close(&backend.download(&mut stream, &means).unwrap(), &want);
+            }
+            let head = Options { in_channels: 5000, ..options(5000, 1) }.attention(Attention::mlp(1250));
+            let x = image(Shape::new(1, 5000, 1, 1).unwrap(), Layout::Nchw, 4);
+            match backend.run(&layer(head), &x) {
+                Ok(_) => agrees(&backend, &layer(head), &x),
+                Err(Error::LimitExceeded { limit, .. }) => {
+                    assert_eq!(limit, "loop steps of the attention head")
+                }
+                Err(other) => panic!("{other}"),
+            }
+        },
+    );
+}
+
+#[test]
 fn what_cannot_be_split_is_named() {
     let exceeded = |limit: &str, value, max| Error::LimitExceeded { limit: limit.into(), value, max };
     let head = Options::new(2, 1).experts(2).attention(Attention::mlp(1));
