@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::Mode;
+use super::{Mode, forms};
 use crate::{Activation, Attention, BatchNorm, Config, Error, Layout, Options, Padding, Result, Squash};
 
 /// The JSON object, key by key. Apart from the types of [`crate::Options`], whose JSON may grow.
@@ -122,35 +122,9 @@ pub(super) const VERSION: &str = "1";
 /// Reads the `config` entry.
 pub(super) fn parse(text: &str) -> Result<(Config, Mode), String> {
     let value: Value = serde_json::from_str(text).map_err(|e| format!("config: {e}"))?;
-    check_forms(&value)?;
+    forms::check(&value).map_err(|e| format!("config: {e}"))?;
     let json: ConfigJson = serde_json::from_str(text).map_err(|e| format!("config: {e}"))?;
     json.into_config().map_err(|e| format!("config: {e}"))
-}
-
-/// Refuses the other forms that serde takes for objects and names: `["mlp", 2, …]`, `{"relu": null}`.
-fn check_forms(config: &Value) -> Result<(), String> {
-    let check = |path: &str, allowed: bool, expected: &str| match allowed {
-        true => Ok(()),
-        false => Err(format!("config: {path} has another form; expected {expected}")),
-    };
-    check("config", config.is_object(), "an object")?;
-    for key in ["attention", "batch_norm"] {
-        let value = &config[key];
-        check(key, value.is_object() || value.is_null(), "an object or null")?;
-    }
-    let padding = &config["padding"];
-    check("padding", padding.is_object() || padding.is_string() || padding.is_null(), "an object or a name")?;
-    let attention = &config["attention"];
-    for (path, value) in [
-        ("layout", &config["layout"]),
-        ("activation", &config["activation"]),
-        ("mode", &config["mode"]),
-        ("attention.kind", &attention["kind"]),
-        ("attention.squash", &attention["squash"]),
-    ] {
-        check(path, value.is_string() || value.is_null(), "a name")?;
-    }
-    Ok(())
 }
 
 /// Writes the `config` entry.

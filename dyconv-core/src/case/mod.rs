@@ -36,6 +36,7 @@
 mod check;
 mod config;
 mod expected;
+mod forms;
 mod read;
 mod schema;
 mod write;
