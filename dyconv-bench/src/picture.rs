@@ -5,8 +5,10 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use dyconv_core::{Error, Layout, Result, Shape, Tensor, TensorView};
+use image::error::{LimitError, LimitErrorKind};
 use image::imageops::{self, FilterType};
-use image::{ImageReader, Limits, Rgb, RgbImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, Rgb, RgbImage};
 
 /// Largest width and height that is read; a header may claim anything.
 const MAX_EXTENT: u32 = 16_384;
@@ -30,7 +32,11 @@ pub fn open(path: &Path) -> Result<RgbImage> {
             format!("larger than {} MiB; expected a picture", MAX_FILE >> 20),
         ));
     }
-    decode(&bytes).map_err(|error| Error::file(path.display(), error))
+    decode(&bytes).map_err(|error| {
+        let expected =
+            format!("expected a PNG or JPEG picture of at most {MAX_EXTENT} × {MAX_EXTENT} pixels");
+        Error::file(path.display(), format!("{error}; {expected}"))
+    })
 }
 
 /// A file's bytes, but no more than one beyond the limit: a device may never end.
@@ -40,7 +46,7 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Decodes a PNG or JPEG, whatever its name.
+/// Decodes a PNG or JPEG, whatever its name, and turns it upright where it says how it was taken.
 ///
 /// # Errors
 /// Where the bytes aren't a picture or claim to be too large.
@@ -51,7 +57,16 @@ pub fn decode(bytes: &[u8]) -> image::ImageResult<RgbImage> {
     limits.max_image_height = Some(MAX_EXTENT);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    Ok(reader.decode()?.to_rgb8())
+    let mut decoder = reader.into_decoder()?;
+    // What a decoder doesn't count against its limit: the picture itself.
+    if decoder.total_bytes() > MAX_BYTES {
+        return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::InsufficientMemory)));
+    }
+    // Broken notes on how to hold a picture don't make it unusable.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture.to_rgb8())
 }
 
 /// Pictures of one size as a batch N×3×H×W.
@@ -135,6 +150,19 @@ mod tests {
         let batch = to_batch(&[picture.clone(), picture.clone()]).unwrap();
         assert_eq!(batch.shape(), Shape::new(2, 3, 2, 3).unwrap());
         assert_eq!(from_channels(batch.view(), 1, [0, 1, 2]), picture);
+    }
+
+    #[test]
+    fn a_picture_taken_sideways_is_turned_upright() {
+        let mut jpeg = Vec::new();
+        RgbImage::new(4, 2).write_to(&mut Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
+        assert_eq!(decode(&jpeg).unwrap().dimensions(), (4, 2));
+        // After the start marker: an APP1 segment with one TIFF entry, orientation (0x112) 6.
+        let tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        let length = (2 + 6 + tiff.len() as u16).to_be_bytes();
+        let exif = [&[0xff, 0xe1], &length[..], b"Exif\0\0", tiff].concat();
+        jpeg.splice(2..2, exif);
+        assert_eq!(decode(&jpeg).unwrap().dimensions(), (2, 4));
     }
 
     #[test]

@@ -359,12 +359,20 @@ fn run_refuses_what_is_no_picture() {
     {
         let path = write(&folder, name, bytes);
         let message = ends_with(2, &["run", text(&path), "--backend", "reference", "--out", text(&out)]);
-        assert!(message.contains(name), "{message}");
+        assert!(message.contains(name) && message.contains("expected a PNG or JPEG picture"), "{message}");
     }
     // A file without an end, where the system has one.
     for path in [folder.path().join("missing.png"), PathBuf::from("/dev/zero")] {
         ends_with(2, &["run", text(&path), "--backend", "reference", "--out", text(&out)]);
     }
+}
+
+#[test]
+fn a_negative_temperature_is_a_value_and_refused_as_one() {
+    let folder = folder();
+    let picture = picture(&folder);
+    let message = ends_with(2, &["run", text(&picture), "--temperature", "-1", "--out", text(folder.path())]);
+    assert!(message.contains("temperature is -1; expected"), "{message}");
 }
 
 #[test]

@@ -31,12 +31,12 @@ pub struct Args {
     #[arg(long, short = 'k', value_name = "K", default_value_t = 4, conflicts_with = "case")]
     pub experts: usize,
     /// Temperatures, separated by commas [default: 30,5,1; with --case the layer's own]
-    #[arg(long, value_name = "T", value_delimiter = ',')]
+    #[arg(long, value_name = "T", value_delimiter = ',', allow_negative_numbers = true)]
     pub temperature: Vec<f64>,
     /// A case file, whose layer is taken instead of the known filters; it must have 1 or 3 input channels
     #[arg(long, value_name = "FILE")]
     pub case: Option<PathBuf>,
-    /// Attention weights, separated by commas, given instead of computed
+    /// Attention weights for the layer of --case, separated by commas, given instead of computed
     #[arg(long, value_name = "PI", value_delimiter = ',', requires = "case", allow_hyphen_values = true)]
     pub pi: Vec<f32>,
     /// A larger picture is reduced to this many pixels along its longer side
