@@ -104,9 +104,9 @@ impl Backend for Faulty {
         call: &Call<'_, FaultyTensor>,
     ) -> Result<Output<FaultyTensor>> {
         let call = if self.has(Fault::MisfitAccepted) && call.attention.is_some() {
-            call.clone().temperature(None)
+            (*call).temperature(None)
         } else {
-            call.clone()
+            *call
         };
         let fits = call.check(layer)?;
         if self.has(Fault::EmptyBatchRefused) && fits.input.is_empty() {
