@@ -23,6 +23,7 @@ pub(super) fn record(
     part: Range<usize>,
 ) -> Result<Allocation> {
     let experts = layer.config().experts();
+    stream.context().limits.check_loop_steps("experts", experts as u64)?;
     let stride = layer.packing.stride;
     let kernels = stream.take(part.len() * stride)?;
     let blocks = elementwise(stride / 4);

@@ -40,6 +40,7 @@ fn moment(
     center: Option<&Allocation>,
 ) -> Result<Allocation> {
     let (batch, channels) = (shape.batch(), shape.channels());
+    stream.context().limits.check_loop_steps("samples for batch statistics", batch as u64)?;
     let per_sample = pool::per_sample(stream, shape, layer.config().layout(), data, center)?;
     let moment = stream.take(channels)?;
     let params = MomentsParams { samples: index("batch", batch)?, channels: channels as u32 };

@@ -105,6 +105,9 @@ pub(crate) fn max(
     let (Some(from), Some(to)) = (&x.data, &output.data) else {
         return Ok(output);
     };
+    // A window takes a step for each pixel and each row.
+    let window_steps = (window[0] as u64).saturating_mul(window[1] as u64 + 1);
+    stream.context().limits.check_loop_steps("loop steps of a pooling window", window_steps)?;
     let lens = [("input", input.sample_len()), ("output", shape.sample_len())];
     for part in stream.context().limits.split(input.batch(), &lens)?.parts() {
         let source = stream.bind(from, part.start * input.sample_len(), part.len() * input.sample_len())?;

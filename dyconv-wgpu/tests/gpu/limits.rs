@@ -172,3 +172,38 @@ fn absurd_padding_is_refused_by_name() {
         agrees(&backend, &layer(given), &image(Shape::new(2, 2, 4, 4).unwrap(), Layout::Nchw, 1));
     });
 }
+
+/// Software drivers may end long loops early: what isn't split must be right or refused.
+#[test]
+fn loops_too_long_for_a_driver_are_right_or_refused() {
+    crate::support::with_shared(|backend| {
+        let mut stream = backend.stream().unwrap();
+        let refused = |error: Error| assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
+
+        let host = Tensor::from_fn(Shape::new(1, 1, 300, 300).unwrap(), Layout::Nchw, |[.., y, x]| {
+            (y * 300 + x) as f32
+        });
+        let x = backend.upload(&mut stream, host.view()).unwrap();
+        let window = Pool::Max { window: [300, 300], stride: [1, 1], padding: [0, 0] };
+        match backend.pool(&mut stream, &x, &window) {
+            Ok(y) => assert_eq!(backend.download(&mut stream, &y).unwrap().data(), [89_999.0]),
+            Err(error) => refused(error),
+        }
+
+        let normalized = layer(Options::new(1, 1).batch_norm(BatchNorm::KERAS));
+        let normalized = backend.prepare(&normalized, &Prepare::default().trainable(true)).unwrap();
+        let numbers = Tensor::from_fn(Shape::new(70_000, 1, 1, 1).unwrap(), Layout::Nchw, |[n, ..]| n as f32);
+        let x = backend.upload(&mut stream, numbers.view()).unwrap();
+        match backend.forward(&mut stream, &normalized, &Call::new(&x).batch_statistics(true)) {
+            Ok(ran) => {
+                let y = backend.download(&mut stream, &ran.output).unwrap();
+                // Normalized numbers lie evenly around beta.
+                let [first, last] = [y.data()[0], y.data()[69_999]];
+                let beta = (first + last) / 2.0;
+                let mean = y.data().iter().sum::<f32>() / 70_000.0;
+                assert!((mean - beta).abs() < 0.01 * (last - first).abs(), "{mean}, not {beta}");
+            }
+            Err(error) => refused(error),
+        }
+    });
+}
