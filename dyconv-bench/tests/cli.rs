@@ -131,6 +131,15 @@ fn verify_refuses_broken_files_with_code_2_and_still_checks_the_others() {
 }
 
 #[test]
+#[cfg(unix)] // elsewhere a file's name can't hold such characters
+fn names_cannot_command_the_terminal() {
+    let folder = folder();
+    write(&folder, "red\u{1b}[31m.safetensors", b"");
+    let lines = ends_with(2, &["verify", text(folder.path()), "--backend", "reference"]);
+    assert!(lines.contains("red\\u{1b}[31m") && !lines.contains('\u{1b}'), "{lines}");
+}
+
+#[test]
 fn verify_needs_something_to_check() {
     let folder = folder();
     let message = ends_with(2, &["verify", text(folder.path())]);
@@ -332,6 +341,8 @@ fn run_takes_a_layer_from_a_case_file() {
     ends_with(0, &[&arguments[..], &[text(&file), "--pi", "0.5,-0.25"]].concat());
     let message = ends_with(2, &[&arguments[..], &[text(&file), "--pi", "1"]].concat());
     assert!(message.contains("pi is 1 numbers"), "{message}");
+    let message = ends_with(2, &[&arguments[..], &[text(&file), "--pi", "0.5,nan"]].concat());
+    assert!(message.contains("pi[1] is NaN; expected a finite number"), "{message}");
     // Grey in, five channels out: three rows of two, two pixels apart.
     let options = Options::new(1, 5).experts(2).attention(Attention::Given);
     let grey = write(&folder, "grey.safetensors", &given_case(options.build().unwrap()));

@@ -5,24 +5,21 @@
 //! ```
 //!
 //! ```no_run
-//! use dyconv_core::{Backend, Call, Prepare, Tensor};
+//! use dyconv_core::{Backend, Call, DyConv2d, Prepare, Result, Tensor};
 //! use dyconv_wgpu::WgpuBackend;
 //!
-//! # fn main() -> dyconv_core::Result<()> {
-//! # let (first, second): (dyconv_core::DyConv2d, dyconv_core::DyConv2d) = unimplemented!();
-//! # let image: Tensor = unimplemented!();
-//! let backend = WgpuBackend::new()?;
-//! let (first, second) =
-//!     (backend.prepare(&first, &Prepare::default())?, backend.prepare(&second, &Prepare::default())?);
+//! fn two_layers(first: &DyConv2d, second: &DyConv2d, image: &Tensor) -> Result<Tensor> {
+//!     let backend = WgpuBackend::new()?;
+//!     let first = backend.prepare(first, &Prepare::default())?;
+//!     let second = backend.prepare(second, &Prepare::default())?;
 //!
-//! // Everything between upload and download stays on the device and is one submission.
-//! let mut stream = backend.stream()?;
-//! let x = backend.upload(&mut stream, image.view())?;
-//! let y = backend.forward(&mut stream, &first, &Call::new(&x).emit_sums(true))?.output;
-//! let z = backend.forward(&mut stream, &second, &Call::new(&y))?.output;
-//! let result = backend.download(&mut stream, &z)?;
-//! # Ok(())
-//! # }
+//!     // Everything between upload and download stays on the device and is one submission.
+//!     let mut stream = backend.stream()?;
+//!     let x = backend.upload(&mut stream, image.view())?;
+//!     let y = backend.forward(&mut stream, &first, &Call::new(&x).emit_sums(true))?.output;
+//!     let z = backend.forward(&mut stream, &second, &Call::new(&y))?.output;
+//!     backend.download(&mut stream, &z)
+//! }
 //! ```
 //!
 //! # How the pieces fit

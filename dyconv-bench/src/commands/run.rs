@@ -166,6 +166,9 @@ fn given_attention(pi: &[f32], attention: Option<Attention>, experts: usize) -> 
             format!("{experts}, one per expert"),
         ));
     }
+    if let Some(k) = pi.iter().position(|weight| !weight.is_finite()) {
+        return Err(Error::invalid(format!("pi[{k}]"), pi[k], "a finite number"));
+    }
     Tensor::attention(1, experts, pi.to_vec()).map(Some)
 }
 

@@ -102,7 +102,7 @@ pub fn run(args: &Args) -> Result<Ending> {
         }
     }
     drop(progress);
-    print(if args.json { json(&found)? } else { found.lines() }.trim_end())?;
+    print(if args.json { json(&found)? } else { printable(&found.lines()) }.trim_end())?;
     Ok(found.ending())
 }
 
@@ -126,6 +126,12 @@ fn check(file: &Path, case: &Case, backend: &AnyBackend) -> Checked {
             reason: Some(error.to_string()),
         },
     }
+}
+
+/// Without control characters, with which a hostile file's names could command a terminal.
+fn printable(lines: &str) -> String {
+    let shown = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.into() };
+    lines.chars().map(shown).collect()
 }
 
 /// The message of a file's error, without the path that every line begins with.
