@@ -1,13 +1,18 @@
 //! How a layer is computed for one image size: a pure function of configuration, extents and instruction set, chosen
 //! by predicted cost, apart from running it.
 
-use dyconv_core::{Accuracy, Config, Cost, Geometry, Layout, Result, Shape};
+mod cost;
+mod describe;
+mod patch;
 
+use dyconv_core::{Config, Geometry, Layout, Result};
+
+use self::cost::slots;
+pub(crate) use self::patch::Patch;
+use self::patch::{patch, rows};
 use crate::isa::Traits;
-use crate::kernels::depthwise::channels_first;
 use crate::kernels::direct::Window;
-use crate::kernels::tile::STRIDED_ROWS;
-use crate::pack::{Family, blocks};
+use crate::pack::Family;
 
 /// A way to convolve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,21 +70,6 @@ pub(crate) enum Reading {
     },
     /// Channels last, the vector over channels: by position.
     Channels,
-}
-
-/// A rectangle of pixels that one register tile computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Patch {
-    pub(crate) y: usize,
-    pub(crate) x: usize,
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-}
-
-impl Patch {
-    pub(crate) fn pixels(self) -> usize {
-        self.rows * self.columns
-    }
 }
 
 /// A chosen way to convolve images of one size.
@@ -174,144 +164,12 @@ impl Plan {
         })
     }
 
-    /// Pixels of the output.
-    pub(crate) fn pixels(&self) -> usize {
-        self.grid[0] * self.grid[1]
-    }
-
-    /// Pixels of the largest patch.
-    pub(crate) fn patch_pixels(&self) -> usize {
-        self.patch[0] * self.patch[1]
-    }
-
-    /// The output cut into patches of even width, row by row.
-    pub(crate) fn patches(&self) -> impl Iterator<Item = Patch> {
-        let ([height, width], [rows, columns]) = (self.grid, self.patch);
-        let cuts = width.div_ceil(columns);
-        (0..height).step_by(rows).flat_map(move |y| {
-            (0..cuts).map(move |cut| {
-                let [x, end] = [cut, cut + 1].map(|cut| cut * (width / cuts) + cut.min(width % cuts));
-                Patch { y, x, rows: rows.min(height - y), columns: end - x }
-            })
-        })
-    }
-
     /// The copy that every sample needs, in floats; 0 where the input is read as it lies.
     pub(crate) fn copied(&self) -> usize {
         match (self.kernel, &self.copy) {
             (Kernel::Direct, Some(window)) => window.len(),
             _ => 0,
         }
-    }
-
-    /// The kernel and its tile: `direct 14×32`.
-    pub(crate) fn name(&self) -> String {
-        let Traits { width, vectors, .. } = self.traits;
-        let rows = rows(self.kernel, &self.config, self.traits);
-        match self.kernel {
-            Kernel::Direct => format!("direct {rows}×{}", vectors * width),
-            Kernel::Pointwise => format!("pointwise {rows}×{}", vectors * width),
-            Kernel::Depthwise => format!("depthwise {width}"),
-        }
-    }
-
-    /// What `explain` prints, for a batch and a number of threads; `resident` are the prepared layer's bytes.
-    ///
-    /// # Errors
-    /// Where the input doesn't fit the layer.
-    pub(crate) fn describe(
-        &self,
-        input: Shape,
-        threads: usize,
-        resident: usize,
-    ) -> Result<dyconv_core::Plan> {
-        let total = Cost::new(&self.config, input)?.total();
-        let output = self.config.output_shape(input)?;
-        let copies = self.copied().saturating_mul(input.batch());
-        let bytes = total.bytes.saturating_add(floats(copies.saturating_mul(2)));
-        let workers = threads.min(input.batch().max(1) * self.blocks());
-        let peak = floats(input.len())
-            .saturating_add(floats(output.len()))
-            .saturating_add(floats(self.copied().saturating_mul(threads.min(input.batch()))))
-            .saturating_add(floats(self.scratch().saturating_mul(workers)))
-            .saturating_add(resident as u64);
-        Ok(dyconv_core::Plan::new(self.name(), total.multiply_adds, bytes, peak, Accuracy::Cpu))
-    }
-
-    fn blocks(&self) -> usize {
-        blocks(&self.config, self.kernel.family(), self.traits).len()
-    }
-
-    /// Floats that each thread keeps: a panel, offsets, sums that wait, a plane of a depthwise layer.
-    fn scratch(&self) -> usize {
-        let Traits { width, vectors, .. } = self.traits;
-        let taps = self.config.taps();
-        if self.kernel == Kernel::Depthwise {
-            let spread = self.config.out_channels_per_group() > 1;
-            let plane = match &self.copy {
-                Some(window) => channels_first::scratch(window, self.geometry.output[0], width),
-                None if spread => self.geometry.input[0] * self.geometry.input[1] * width,
-                None => 0,
-            };
-            return taps * width + width + plane;
-        }
-        let one_step = self.step >= self.reduction_channels;
-        let waiting = if one_step { self.patch_pixels() } else { self.pixels() };
-        (self.step * taps + 1 + waiting) * vectors * width
-    }
-}
-
-/// Pixels of a register tile.
-fn rows(kernel: Kernel, config: &Config, traits: Traits) -> usize {
-    match (kernel, config.layout()) {
-        (Kernel::Pointwise, Layout::Nhwc) => traits.rows.min(STRIDED_ROWS),
-        _ => traits.rows,
-    }
-}
-
-/// The most rows and columns of a patch: a row cut evenly, or two short rows at once.
-fn patch([height, width]: [usize; 2], most: usize) -> [usize; 2] {
-    let columns = width.div_ceil(width.div_ceil(most));
-    let rows = if height > 1 && 2 * columns <= most { 2 } else { 1 };
-    [rows, columns]
-}
-
-fn floats(count: usize) -> u64 {
-    (count as u64).saturating_mul(4)
-}
-
-/// Predicted time in slots, each one vector multiply-add: arithmetic with all its lanes, filled or not, and what a
-/// copy of the input costs.
-fn slots(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits) -> f64 {
-    let [height, width] = geometry.output;
-    let pixels = (height * width) as f64;
-    let reduction = config.reduction_len() as f64;
-    let vectors: usize = blocks(config, kernel.family(), traits).iter().map(|block| block.vectors).sum();
-    let input = (config.in_channels() * geometry.input[0] * geometry.input[1]) as f64;
-    match kernel {
-        Kernel::Direct | Kernel::Pointwise => {
-            let grid = if kernel == Kernel::Pointwise { [1, height * width] } else { [height, width] };
-            let [rows, columns] = patch(grid, rows(kernel, config, traits));
-            let patches = (grid[0].div_ceil(rows) * grid[1].div_ceil(columns)) as f64;
-            // A transpose takes longer than what it loads and stores.
-            let per_vector = if config.layout() == Layout::Nhwc { 5.0 } else { 2.0 };
-            let copy =
-                if kernel == Kernel::Direct { input / traits.width as f64 * per_vector + 64.0 } else { 0.0 };
-            // Loads go beside the multiply-adds, but the fewer of those a step has, the less they hide.
-            vectors as f64 * reduction * (pixels + 0.25 * patches) + copy
-        }
-        Kernel::Depthwise => match config.layout() {
-            Layout::Nhwc => {
-                let lanes = (vectors * traits.width) as f64 * input / config.in_channels() as f64;
-                let spread = if config.out_channels_per_group() > 1 { lanes } else { 0.0 };
-                vectors as f64 * reduction * pixels * 1.5 + spread
-            }
-            Layout::Nchw => {
-                let row_vectors = (height * width.div_ceil(traits.width)) as f64;
-                let copy = input / traits.width as f64 + 16.0 * config.in_channels() as f64;
-                config.out_channels() as f64 * reduction * row_vectors * 2.0 + copy
-            }
-        },
     }
 }
 
@@ -321,9 +179,9 @@ mod tests {
 
     use super::*;
 
-    const AVX512: Traits = Traits { width: 16, rows: 14, vectors: 2 };
-    const AVX2: Traits = Traits { width: 8, rows: 6, vectors: 2 };
-    const PORTABLE: Traits = Traits { width: 8, rows: 6, vectors: 1 };
+    pub(super) const AVX512: Traits = Traits { width: 16, rows: 14, vectors: 2 };
+    pub(super) const AVX2: Traits = Traits { width: 8, rows: 6, vectors: 2 };
+    pub(super) const PORTABLE: Traits = Traits { width: 8, rows: 6, vectors: 1 };
 
     fn choose(options: Options, image: usize, traits: Traits) -> Plan {
         Plan::choose(&options.build().unwrap(), [image, image], traits, None, None).unwrap()
@@ -363,39 +221,6 @@ mod tests {
         let depthwise = Options::new(8, 8).groups(8).kernel_size([3, 3]).build().unwrap();
         assert_eq!(forced(&depthwise, Kernel::Direct), Kernel::Direct);
         assert_eq!(forced(&depthwise, Kernel::Depthwise), Kernel::Depthwise);
-    }
-
-    #[test]
-    fn patches_cover_every_pixel_once_within_the_registers() {
-        for height in 1..9 {
-            for width in 1..40 {
-                for traits in [AVX512, AVX2, PORTABLE] {
-                    let config = Options::new(1, 1).kernel_size([1, 1]).build().unwrap();
-                    let geometry = config.geometry(height, width).unwrap();
-                    for kernel in [Kernel::Direct, Kernel::Pointwise] {
-                        let plan = Plan::new(kernel, &config, geometry, traits).unwrap();
-                        let mut seen = vec![0; plan.pixels()];
-                        for patch in plan.patches() {
-                            assert!(patch.pixels() <= traits.rows && patch.pixels() <= plan.patch_pixels());
-                            for y in patch.y..patch.y + patch.rows {
-                                for x in patch.x..patch.x + patch.columns {
-                                    seen[y * plan.grid[1] + x] += 1;
-                                }
-                            }
-                        }
-                        assert!(seen.iter().all(|&count| count == 1), "{height}×{width}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn seven_by_seven_takes_two_rows_and_wide_rows_are_cut_evenly() {
-        assert_eq!(patch([7, 7], 14), [2, 7]);
-        assert_eq!(patch([56, 56], 14), [1, 14]);
-        assert_eq!(patch([10, 15], 14), [1, 8]);
-        assert_eq!(patch([1, 49], 14), [1, 13]);
     }
 
     #[test]
