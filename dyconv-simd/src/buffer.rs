@@ -7,7 +7,7 @@ const LINE: usize = 16;
 /// A cache line.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+pub(crate) struct Line([f32; LINE]);
 
 /// A growing buffer of floats, aligned to a cache line.
 #[derive(Clone, Debug, Default)]

@@ -62,6 +62,7 @@ mod pack;
 #[doc(hidden)]
 pub mod peak;
 mod plan;
+mod store;
 mod stream;
 mod tensor;
 mod threads;

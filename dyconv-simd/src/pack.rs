@@ -17,6 +17,7 @@ use dyconv_core::{BatchNormParams, Config, DyConv2d};
 
 use crate::buffer::Buffer;
 use crate::isa::Traits;
+use crate::store::Store;
 
 /// Weights up to this size stay in the second-level cache from run to run.
 const RESIDENT_BYTES: usize = 512 << 10;
@@ -46,11 +47,11 @@ pub(crate) struct Block {
 }
 
 /// A layer's experts, biases and shift, packed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Packed {
     pub(crate) family: Family,
     pub(crate) blocks: Vec<Block>,
-    weights: Buffer,
+    weights: Store,
     bias: Option<Buffer>,
     shift: Option<Buffer>,
     experts: usize,
@@ -69,7 +70,7 @@ impl Packed {
         let mut packed = Self {
             family,
             blocks,
-            weights: Buffer::zeros(lanes * config.reduction_len() * config.experts()),
+            weights: Store::zeros(lanes * config.reduction_len() * config.experts()),
             bias: None,
             shift: None,
             experts: config.experts(),
@@ -92,7 +93,7 @@ impl Packed {
     pub(crate) fn weights(&self, block: &Block, from: usize, channels: usize) -> &[f32] {
         let step = block.vectors * self.experts * self.width;
         let start = block.lanes_before * self.reduction * self.experts + from * self.taps * step;
-        &self.weights.as_slice()[start..][..channels * self.taps * step]
+        &self.weights.floats()[start..][..channels * self.taps * step]
     }
 
     /// As many weights as [`Packed::weights`] gives, from where they end: what a run needs next. Nothing where all
@@ -103,7 +104,7 @@ impl Packed {
         }
         let step = self.taps * block.vectors * self.experts * self.width;
         let end = block.lanes_before * self.reduction * self.experts + (from + channels) * step;
-        let rest = self.weights.as_slice().get(end..)?;
+        let rest = self.weights.floats().get(end..)?;
         Some(&rest[..rest.len().min(channels * step)])
     }
 
@@ -120,17 +121,14 @@ impl Packed {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        [Some(&self.weights), self.bias.as_ref(), self.shift.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(Buffer::bytes)
-            .sum()
+        let small: usize = [&self.bias, &self.shift].into_iter().flatten().map(Buffer::bytes).sum();
+        self.weights.bytes() + small
     }
 
     fn pack_weights(&mut self, weight: &[f32], config: &Config, scale: Option<&[f64]>) {
         let Self { experts, width, reduction, .. } = *self;
         let out_channels = config.out_channels();
-        let packed = self.weights.as_mut_slice();
+        let packed: &mut [f32] = bytemuck::cast_slice_mut(self.weights.words_mut());
         for block in &self.blocks {
             let start = block.lanes_before * reduction * experts;
             for (expert, lane) in pairs(experts, block.channels) {

@@ -4,8 +4,9 @@ use dyconv_core::Activation;
 
 use super::activate::activate;
 use super::aggregate::aggregate;
+use super::ahead::LINE;
 use super::output::Target;
-use super::tile::{LINE, Tile, strided, windows};
+use super::tile::{Tile, strided, windows};
 use crate::lanes::{Lanes, MAX_WIDTH, Task};
 use crate::pack::{Block, Packed};
 use crate::plan::{Patch, Plan, Reading};
@@ -54,14 +55,16 @@ pub(crate) fn convolve<L: Lanes>(
             }
         };
         // While this panel is used, the experts of the next come nearer.
-        let mut ahead =
-            packed.after(block, from, channels).filter(|_| sample.pi.is_some()).unwrap_or_default();
-        let share = (ahead.len() * plan.patch_pixels()).div_ceil(plan.pixels().max(1)).next_multiple_of(LINE);
+        let ahead = packed.after(block, from, channels).filter(|_| sample.pi.is_some()).unwrap_or_default();
+        let mut asked = 0;
+        let mut done = 0;
         let last = from + channels == plan.reduction_channels;
         let mut at = 0;
         for patch in plan.patches() {
-            let (now, later) = ahead.split_at(share.min(ahead.len()));
-            ahead = later;
+            done += patch.pixels();
+            let due = ahead.len() / LINE * done / plan.pixels() * LINE;
+            let now = &ahead[asked..due];
+            asked = due;
             let sums = &mut sums[at..][..patch.pixels() * lanes_per_pixel];
             accumulate(lanes, plan, block, sample.x, from, patch, weights, now, sums);
             if last {

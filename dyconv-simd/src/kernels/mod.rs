@@ -2,6 +2,7 @@
 
 pub(crate) mod activate;
 pub(crate) mod aggregate;
+pub(crate) mod ahead;
 pub(crate) mod attention;
 pub(crate) mod convolve;
 pub(crate) mod depthwise;

@@ -7,6 +7,7 @@
 //! Two ways of finding a pixel's values: [`windows`], where pixels of a row are neighbours and a table says where each
 //! step of the reduction begins; and [`strided`], where each pixel is a row of its own and the reduction runs along it.
 
+use super::ahead::{Ahead, lines_per_step};
 use crate::lanes::{Lanes, Task};
 
 /// What a tile computes from and into.
@@ -99,7 +100,7 @@ impl<const R: usize, const C: usize, const V: usize> Task for Windows<'_, R, C, 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Tile { x, step, offsets, panel, ahead, sums, resume } = self.0;
-        let mut ahead = Ahead::new(ahead, offsets.len());
+        let mut ahead = Ahead::new(ahead, panel, offsets.len(), lines_per_step(R * C * V));
         let mut acc: [[[L::V; V]; C]; R] = [[[lanes.splat(0.0); V]; C]; R];
         if resume {
             for r in 0..R {
@@ -137,7 +138,7 @@ impl<const M: usize, const V: usize> Task for Strided<'_, M, V> {
     fn run<L: Lanes>(self, lanes: L) {
         let Tile { x, step, panel, ahead, sums, resume, .. } = self.0;
         let steps = panel.len() / (V * L::WIDTH);
-        let mut ahead = Ahead::new(ahead, steps);
+        let mut ahead = Ahead::new(ahead, panel, steps, lines_per_step(M * V));
         // All rows have as many values as the loop has steps, so no check is left inside it.
         let mut pixels: [&[f32]; M] = [&[]; M];
         for m in 0..M {
@@ -161,36 +162,6 @@ impl<const M: usize, const V: usize> Task for Strided<'_, M, V> {
             }
         }
         store_sums(lanes, acc, sums);
-    }
-}
-
-/// Floats in a cache line.
-pub(crate) const LINE: usize = 16;
-
-/// Asks for lines, one a step where that is enough, two at most: more at once would only queue up.
-struct Ahead<'a> {
-    lines: &'a [f32],
-    twice: bool,
-}
-
-impl<'a> Ahead<'a> {
-    #[inline(always)]
-    fn new(lines: &'a [f32], steps: usize) -> Self {
-        Self { lines, twice: lines.len() > steps * LINE }
-    }
-
-    #[inline(always)]
-    fn step<L: Lanes>(&mut self, lanes: L) {
-        if let Some(rest) = self.lines.get(LINE..) {
-            lanes.prefetch(self.lines);
-            self.lines = rest;
-            if self.twice
-                && let Some(rest) = self.lines.get(LINE..)
-            {
-                lanes.prefetch(self.lines);
-                self.lines = rest;
-            }
-        }
     }
 }
 

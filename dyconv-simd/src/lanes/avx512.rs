@@ -119,9 +119,9 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch(self, src: &[f32]) {
+    fn prefetch(self, src: &[f32], at: usize) {
         // SAFETY: a prefetch reads nothing that the program can see and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(src.as_ptr().cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(src.as_ptr().wrapping_add(at).cast()) }
     }
 }
 

@@ -75,6 +75,6 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn reduce_add(self, v: Self::V) -> f32;
     /// Rows to columns of the first `WIDTH` vectors; the others are left alone.
     fn transpose(self, rows: [Self::V; MAX_WIDTH]) -> [Self::V; MAX_WIDTH];
-    /// Asks for the cache line of `src`'s first float. Changes nothing.
-    fn prefetch(self, src: &[f32]);
+    /// Asks for the cache line `at` floats from where `src` begins, which needn't be within it. Changes nothing.
+    fn prefetch(self, src: &[f32], at: usize);
 }

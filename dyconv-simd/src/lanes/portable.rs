@@ -94,5 +94,5 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(self, _src: &[f32]) {}
+    fn prefetch(self, _src: &[f32], _at: usize) {}
 }

@@ -64,7 +64,8 @@ impl Task for Probe {
                 return out;
             }
             Self::Prefetch(a) => {
-                lanes.prefetch(&a);
+                lanes.prefetch(&a, 0);
+                lanes.prefetch(&a, usize::MAX);
                 lanes.load(&a)
             }
         };

@@ -93,9 +93,9 @@ pub(crate) struct Plan {
     traits: Traits,
 }
 
-/// A panel of aggregated weights takes at most this: an eighth of a second-level cache of 1 MiB, since the next panel's
-/// experts, K times as large, come into the same cache while this one is used, beside the pixels.
-const PANEL_BYTES: usize = 128 << 10;
+/// A panel of aggregated weights takes at most this: with four experts, those of this panel and of the next, which come
+/// while it is used, are eight times as much, and all of it stays within a second-level cache of 1 MiB beside the pixels.
+const PANEL_BYTES: usize = 80 << 10;
 
 impl Plan {
     /// The cheapest plan among those that read `family` (all, where `None`), or `forced` where it fits the layer.
