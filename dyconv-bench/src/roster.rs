@@ -87,7 +87,7 @@ fn open(name: &str, threads: Option<usize>) -> Result<AnyBackend> {
             builder.build().map(AnyBackend::new)
         }
         None if name == "wgpu" => WgpuBackend::new().map(AnyBackend::new),
-        None => Ok(AnyBackend::new(Reference::default())),
+        None => Ok(AnyBackend::trainable(Reference::default())),
     }
 }
 

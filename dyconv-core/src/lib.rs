@@ -30,7 +30,7 @@
 //! [`Options`] are asked for and proven into a [`Config`]; with matching [`Params`] (initialised from a seed, or brought
 //! from another framework: [`foreign`], [`keras`]) it makes a [`DyConv2d`]. A [`Backend`] *prepares* the layer once and
 //! runs it many times on tensors that stay where it computes; [`Call`] says what may vary from run to run. [`AnyBackend`]
-//! is a backend chosen at run time. [`Reference`] is the backend that defines right. [`case`](mod@case) files carry a layer, an input
+//! is a backend chosen at run time; one that also learns is [`Train`]. [`Reference`] is the backend that defines right. [`case`](mod@case) files carry a layer, an input
 //! and its expected results between frameworks. [`Cost`] is what a layer costs on paper.
 //!
 //! # Features
@@ -40,7 +40,7 @@
 //!
 //! # Current limits
 //!
-//! Two-dimensional convolutions, forward only.
+//! Two-dimensional convolutions.
 
 #![forbid(unsafe_code)]
 
@@ -64,8 +64,10 @@ pub mod testing;
 
 pub use accuracy::{Accuracy, Tolerance};
 pub use backend::{
-    AnyBackend, AnyLayer, AnyStream, AnyTensor, AttentionSource, Backend, Call, CheckedCall, Handle, Info,
-    MaybeSend, MaybeSync, Output, Plan, Pool, Precision, Prepare, Prepared,
+    AnyBackend, AnyLayer, AnyMoments, AnyParamGradients, AnyStream, AnyTape, AnyTensor, AttentionSource,
+    Backend, Backward, Call, CheckedCall, Generation, Gradients, Handle, Info, MaybeSend, MaybeSync,
+    MomentValues, Optimizer, Output, ParamMap, Plan, Pool, Precision, Prepare, Prepared, Recorded, Rule,
+    Rules, Step, Tape, Train, check_trainable,
 };
 pub use config::{Activation, Attention, BatchNorm, Config, Geometry, Options, Padding, Squash, hidden};
 pub use cost::{Cost, CostRatio, StageCost};

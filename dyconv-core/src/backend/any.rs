@@ -7,6 +7,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+mod train;
+
+pub use train::{AnyMoments, AnyParamGradients, AnyTape};
+
+use super::train::Train;
 use super::{Backend, Call, Handle, Info, MaybeSend, MaybeSync, Output, Plan, Pool, Prepare, Prepared};
 use crate::{Config, DyConv2d, Error, Layout, Result, Shape, Tensor, TensorView};
 
@@ -30,7 +35,11 @@ impl<T: Any + MaybeSend + MaybeSync> ErasedShared for T {}
 /// assert_eq!(backends[0].info().id, "reference");
 /// ```
 #[derive(Clone)]
-pub struct AnyBackend(Arc<dyn ObjectSafe>);
+pub struct AnyBackend {
+    inner: Arc<dyn ObjectSafe>,
+    /// The same backend, where it trains.
+    learner: Option<Arc<dyn train::ObjectSafeTrain>>,
+}
 
 /// A tensor handle of any backend.
 #[derive(Clone)]
@@ -51,15 +60,22 @@ pub struct AnyLayer {
 pub struct AnyStream(Box<dyn Erased>);
 
 impl AnyBackend {
-    /// Erases a backend's types.
+    /// Erases a backend's types. What this gives doesn't train, even if the backend does:
+    /// see [`AnyBackend::trainable`].
     pub fn new<B: Backend>(backend: B) -> Self {
-        Self(Arc::new(backend))
+        Self { inner: Arc::new(backend), learner: None }
+    }
+
+    /// Erases the types of a backend that trains.
+    pub fn trainable<B: Train>(backend: B) -> Self {
+        let backend = Arc::new(backend);
+        Self { inner: backend.clone(), learner: Some(backend) }
     }
 }
 
 impl Debug for AnyBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("AnyBackend").field(&self.0.info().id).finish()
+        f.debug_tuple("AnyBackend").field(&self.inner.info().id).finish()
     }
 }
 
@@ -107,23 +123,23 @@ impl Backend for AnyBackend {
     type Stream = AnyStream;
 
     fn info(&self) -> &Info {
-        self.0.info()
+        self.inner.info()
     }
 
     fn stream(&self) -> Result<AnyStream> {
-        self.0.stream()
+        self.inner.stream()
     }
 
     fn prepare(&self, layer: &DyConv2d, how: &Prepare) -> Result<AnyLayer> {
-        self.0.prepare(layer, how)
+        self.inner.prepare(layer, how)
     }
 
     fn plan(&self, layer: &AnyLayer, input: Shape) -> Result<Plan> {
-        self.0.plan(layer, input)
+        self.inner.plan(layer, input)
     }
 
     fn upload(&self, stream: &mut AnyStream, host: TensorView<'_>) -> Result<AnyTensor> {
-        self.0.upload(stream, host)
+        self.inner.upload(stream, host)
     }
 
     fn forward(
@@ -132,19 +148,19 @@ impl Backend for AnyBackend {
         layer: &AnyLayer,
         call: &Call<'_, AnyTensor>,
     ) -> Result<Output<AnyTensor>> {
-        self.0.forward(stream, layer, call)
+        self.inner.forward(stream, layer, call)
     }
 
     fn pool(&self, stream: &mut AnyStream, x: &AnyTensor, kind: &Pool) -> Result<AnyTensor> {
-        self.0.pool(stream, x, kind)
+        self.inner.pool(stream, x, kind)
     }
 
     fn relayout(&self, stream: &mut AnyStream, x: &AnyTensor, to: Layout) -> Result<AnyTensor> {
-        self.0.relayout(stream, x, to)
+        self.inner.relayout(stream, x, to)
     }
 
     fn finish(&self, stream: &mut AnyStream) -> Result<()> {
-        self.0.finish(stream)
+        self.inner.finish(stream)
     }
 
     fn download_async<'a>(
@@ -152,12 +168,12 @@ impl Backend for AnyBackend {
         stream: &'a mut AnyStream,
         tensor: &'a AnyTensor,
     ) -> impl Future<Output = Result<Tensor>> + MaybeSend + 'a {
-        self.0.download_async(stream, tensor)
+        self.inner.download_async(stream, tensor)
     }
 
     #[cfg(not(target_family = "wasm"))]
     fn download(&self, stream: &mut AnyStream, tensor: &AnyTensor) -> Result<Tensor> {
-        self.0.download(stream, tensor)
+        self.inner.download(stream, tensor)
     }
 }
 
@@ -214,22 +230,8 @@ impl<B: Backend> ObjectSafe for B {
         layer: &AnyLayer,
         call: &Call<'_, AnyTensor>,
     ) -> Result<Output<AnyTensor>> {
-        let inner = Call {
-            input: tensor_of(self, call.input)?,
-            attention: call.attention.map(|pi| tensor_of(self, pi)).transpose()?,
-            temperature: call.temperature,
-            residual: call.residual.map(|r| tensor_of(self, r)).transpose()?,
-            batch_statistics: call.batch_statistics,
-            emit_sums: call.emit_sums,
-            return_attention: call.return_attention,
-        };
-        let Output { output, attention, statistics } =
-            Backend::forward(self, stream_of(self, stream)?, layer_of(self, layer)?, &inner)?;
-        Ok(Output {
-            output: erase(output),
-            attention: attention.map(erase),
-            statistics: statistics.map(|both| both.map(erase)),
-        })
+        let inner = inner_call(self, call)?;
+        Backend::forward(self, stream_of(self, stream)?, layer_of(self, layer)?, &inner).map(erase_output)
     }
 
     fn pool(&self, stream: &mut AnyStream, x: &AnyTensor, kind: &Pool) -> Result<AnyTensor> {
@@ -263,6 +265,26 @@ impl<B: Backend> ObjectSafe for B {
 
 fn erase<T: Handle>(tensor: T) -> AnyTensor {
     AnyTensor { shape: tensor.shape(), layout: tensor.layout(), inner: Arc::new(tensor) }
+}
+
+fn erase_output<T: Handle>(Output { output, attention, statistics }: Output<T>) -> Output<AnyTensor> {
+    Output {
+        output: erase(output),
+        attention: attention.map(erase),
+        statistics: statistics.map(|both| both.map(erase)),
+    }
+}
+
+fn inner_call<'a, B: Backend>(backend: &B, call: &Call<'a, AnyTensor>) -> Result<Call<'a, B::Tensor>> {
+    Ok(Call {
+        input: tensor_of(backend, call.input)?,
+        attention: call.attention.map(|pi| tensor_of(backend, pi)).transpose()?,
+        temperature: call.temperature,
+        residual: call.residual.map(|r| tensor_of(backend, r)).transpose()?,
+        batch_statistics: call.batch_statistics,
+        emit_sums: call.emit_sums,
+        return_attention: call.return_attention,
+    })
 }
 
 fn foreign<B: Backend>(backend: &B, what: &str) -> Error {

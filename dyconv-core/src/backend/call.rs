@@ -195,7 +195,7 @@ impl<T: Handle> Call<'_, T> {
     }
 }
 
-fn check_shape(name: &str, tensor: &impl Handle, expected: Shape) -> Result<()> {
+pub(super) fn check_shape(name: &str, tensor: &impl Handle, expected: Shape) -> Result<()> {
     if tensor.shape() == expected {
         return Ok(());
     }
@@ -203,7 +203,7 @@ fn check_shape(name: &str, tensor: &impl Handle, expected: Shape) -> Result<()> 
 }
 
 /// With one pixel, or one channel, both layouts are the same bytes.
-fn check_layout(name: &str, tensor: &impl Handle, expected: Layout) -> Result<()> {
+pub(super) fn check_layout(name: &str, tensor: &impl Handle, expected: Layout) -> Result<()> {
     let shape = tensor.shape();
     if tensor.layout() == expected || shape.pixels() == 1 || shape.channels() == 1 {
         return Ok(());

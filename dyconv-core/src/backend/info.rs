@@ -1,6 +1,6 @@
 //! What a backend says of itself, and of a plan; what it is asked to prepare and to pool.
 
-use crate::{Accuracy, Config, Cost, Result, Shape};
+use crate::{Accuracy, Config, Cost, Result, Shape, StageCost};
 
 /// Who a backend is.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +69,28 @@ impl Plan {
         let total = cost.total();
         Ok(Self::new("generic", total.multiply_adds, total.bytes, cost.resident_bytes, accuracy))
     }
+
+    /// As [`Plan::generic`], of a backward: twice the convolution, for input and kernel; for every expert its
+    /// share of the kernel again, its gradient, and a scalar product.
+    ///
+    /// # Errors
+    /// Where the input doesn't fit the layer.
+    pub fn generic_backward(config: &Config, input: Shape, accuracy: Accuracy) -> Result<Self> {
+        let cost = Cost::new(config, input)?;
+        let figure = |of: fn(&StageCost) -> u64| {
+            let twice =
+                [&cost.pool, &cost.attention, &cost.convolve].map(|stage| of(stage).saturating_mul(2));
+            twice.iter().fold(of(&cost.aggregate).saturating_mul(3), |sum, cost| sum.saturating_add(*cost))
+        };
+        let (multiply_adds, bytes) = (figure(|stage| stage.multiply_adds), figure(|stage| stage.bytes));
+        Ok(Self::new(
+            "generic backward",
+            multiply_adds,
+            bytes,
+            cost.resident_bytes.saturating_mul(2),
+            accuracy,
+        ))
+    }
 }
 
 /// How experts are stored.
@@ -93,7 +115,8 @@ pub struct Prepare {
     pub precision: Precision,
     /// The input shape to expect: a hint; another shape still works.
     pub input: Option<Shape>,
-    /// Keep batch norm unfolded, so that calls with batch statistics are possible.
+    /// Keep batch norm unfolded and parameters in f32 where a step can change them: calls with batch statistics and
+    /// [`crate::Train`] are possible.
     pub trainable: bool,
 }
 
@@ -110,7 +133,7 @@ impl Prepare {
         self
     }
 
-    /// Keeps batch norm unfolded.
+    /// Keeps batch norm unfolded and parameters changeable.
     pub fn trainable(mut self, trainable: bool) -> Self {
         self.trainable = trainable;
         self

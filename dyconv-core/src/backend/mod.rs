@@ -3,10 +3,16 @@
 mod any;
 mod call;
 mod info;
+mod train;
 
-pub use any::{AnyBackend, AnyLayer, AnyStream, AnyTensor};
+pub use any::{AnyBackend, AnyLayer, AnyMoments, AnyParamGradients, AnyStream, AnyTape, AnyTensor};
 pub use call::{AttentionSource, Call, CheckedCall, Output};
 pub use info::{Info, Plan, Pool, Precision, Prepare};
+pub(crate) use train::check_map;
+pub use train::{
+    Backward, Generation, Gradients, MomentValues, Optimizer, ParamMap, Recorded, Rule, Rules, Step, Tape,
+    Train, check_trainable,
+};
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -85,6 +91,8 @@ pub trait Prepared: Debug + MaybeSend + MaybeSync + 'static {
 ///   into it is a copy recorded in that order, not an immediate write.
 /// - *Errors of queued work* surface at [`Backend::finish`] or at a download, both of which submit.
 /// - Caches (plans, pipelines, packings by shape) are bounded.
+///
+/// A backend that trains is [`Train`], too.
 pub trait Backend: Debug + MaybeSend + MaybeSync + 'static {
     /// A tensor handle.
     type Tensor: Handle;

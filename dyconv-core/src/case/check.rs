@@ -13,7 +13,7 @@ pub struct Report {
     pub passed: bool,
     /// Every tensor that was compared, by its name in the file.
     pub tensors: Vec<TensorReport>,
-    /// Expected tensors that weren't compared, by name: gradients, until there is training to compute them.
+    /// Expected tensors that weren't compared, by name: gradients, where nobody computed them.
     pub skipped: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ impl Case {
     /// Runs the case on a backend and compares what comes out, within the tolerance of the backend's plan.
     ///
     /// A result passes where |got − want| ≤ absolute + relative·max|want| for every element, nothing is
-    /// NaN, and shapes agree.
+    /// NaN, and shapes agree. Gradients are skipped; [`Case::check_training`] compares them.
     ///
     /// # Errors
     /// Where the backend can't run the layer. A wrong result is a report that didn't pass.
@@ -135,9 +135,14 @@ impl Report {
     fn new(tensors: Vec<TensorReport>, skipped: Vec<String>) -> Self {
         Self { passed: tensors.iter().all(|tensor| tensor.passed), tensors, skipped }
     }
+
+    /// The same report with gradients compared instead of skipped.
+    pub(super) fn with_gradients(self, gradients: Vec<TensorReport>) -> Self {
+        Self::new(self.tensors.into_iter().chain(gradients).collect(), Vec::new())
+    }
 }
 
-fn compare(name: &str, got: Option<&Tensor>, want: &Tensor, tolerance: Tolerance) -> TensorReport {
+pub(super) fn compare(name: &str, got: Option<&Tensor>, want: &Tensor, tolerance: Tolerance) -> TensorReport {
     let largest = want.data().iter().fold(0.0, |max, value| f64::max(max, f64::from(value.abs())));
     let tolerance = tolerance.absolute + tolerance.relative * largest;
     let report = |worst_error: f64, reason| TensorReport {

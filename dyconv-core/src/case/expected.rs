@@ -78,15 +78,7 @@ impl ExpectedGradients {
 
 /// The tensors of a layer that have gradients: those it has, less running statistics.
 pub(super) fn learned(layer: &DyConv2d) -> Vec<ParamSpec> {
-    let there: Vec<_> = layer.params().tensors().into_iter().map(|(name, _)| name).collect();
-    let mut specs = ParamSpec::all(layer.config());
-    specs.retain(|spec| there.contains(&spec.name) && has_gradient(spec.name));
-    specs
-}
-
-/// Running statistics are measured, not learned.
-pub(super) fn has_gradient(parameter: &str) -> bool {
-    !parameter.starts_with("bn.running_")
+    layer.params().learned(layer.config())
 }
 
 /// The name of a parameter's expected gradient.

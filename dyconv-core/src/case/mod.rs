@@ -37,6 +37,7 @@ mod check;
 mod config;
 mod expected;
 mod forms;
+mod gradients;
 mod read;
 mod schema;
 mod write;

@@ -30,7 +30,7 @@ impl Schema {
         let input = read_input(header, config.layout())?;
         let output = config.output_shape(input).map_err(|e| e.to_string())?;
         let mut learned = ParamSpec::all(&config);
-        learned.retain(|spec| expected::has_gradient(spec.name) && header.shape(spec.name).is_some());
+        learned.retain(|spec| spec.learned() && header.shape(spec.name).is_some());
         let schema = Self { config, mode, input, output, learned };
         schema.check(header)?;
         Ok(schema)

@@ -97,9 +97,40 @@ impl ParamSpec {
         }
         specs
     }
+
+    /// Elements.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no parameter is empty")]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether training moves it along a gradient; running statistics are measured, not learned.
+    #[must_use]
+    pub fn learned(&self) -> bool {
+        !self.name.starts_with("bn.running_")
+    }
+
+    /// The shape of what a [`Constraint`]'s axes count: one expert of the experts, the whole of the others.
+    #[must_use]
+    pub fn own_shape(&self) -> &[usize] {
+        match self.name {
+            "weight" | "bias" => &self.shape[1..],
+            _ => &self.shape,
+        }
+    }
 }
 
 impl Params {
+    /// The tensors that are there and learned, in the order of [`ParamSpec::all`].
+    #[must_use]
+    pub fn learned(&self, config: &Config) -> Vec<ParamSpec> {
+        let there = self.tensors();
+        let mut specs = ParamSpec::all(config);
+        specs.retain(|spec| spec.learned() && there.iter().any(|(name, _)| *name == spec.name));
+        specs
+    }
+
     /// The tensors that are there, by name, in the order of [`ParamSpec::all`].
     #[must_use]
     pub fn tensors(&self) -> Vec<(&'static str, &[f32])> {

@@ -17,6 +17,13 @@ pub struct Regularizer {
 }
 
 impl Regularizer {
+    /// dl/dw of one value: l1·sign(w) + 2·l2·w, with sign(0) = 0.
+    #[must_use]
+    pub fn slope(self, w: f64) -> f64 {
+        let sign = if w == 0.0 { 0.0 } else { w.signum() };
+        self.l1 * sign + 2.0 * self.l2 * w
+    }
+
     pub(crate) fn check(self, parameter: &str) -> Result<()> {
         check_number(parameter, "l1", self.l1, 0.0)?;
         check_number(parameter, "l2", self.l2, 0.0)
@@ -55,6 +62,30 @@ pub enum Constraint {
 }
 
 impl Constraint {
+    /// Which axes of a tensor of this shape a norm sums over, in ascending order; all of them where the constraint
+    /// isn't one on norms.
+    ///
+    /// # Errors
+    /// Where an axis isn't one of the tensor's, or comes twice.
+    pub fn axes_of(&self, parameter: &str, shape: &[usize]) -> Result<Vec<usize>> {
+        let axes = match self {
+            Self::NonNeg => return Ok((0..shape.len()).collect()),
+            Self::MaxNorm { axes, .. } | Self::UnitNorm { axes } | Self::MinMaxNorm { axes, .. } => axes,
+        };
+        let rank = shape.len() as i64;
+        let mut found = Vec::with_capacity(axes.len());
+        for &axis in axes {
+            let counted = if axis < 0 { axis + rank } else { axis };
+            if !(0..rank).contains(&counted) || found.contains(&(counted as usize)) {
+                let expected = format!("different axes of a tensor {shape:?}");
+                return Err(Error::invalid(format!("{parameter}.axes"), format!("{axes:?}"), expected));
+            }
+            found.push(counted as usize);
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
     pub(crate) fn check(&self, parameter: &str) -> Result<()> {
         match *self {
             Self::NonNeg | Self::UnitNorm { .. } => Ok(()),

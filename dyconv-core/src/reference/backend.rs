@@ -7,8 +7,8 @@ use super::evaluate::{Evaluation, F64Layer};
 use super::pool;
 use super::tensor::F64Tensor;
 use crate::{
-    Accuracy, Backend, Call, DyConv2d, Error, Handle, Info, Layout, MaybeSend, Output, Pool, Precision,
-    Prepare, Prepared, Result, Shape, Tensor, TensorView,
+    Accuracy, Backend, Call, Config, DyConv2d, Error, Generation, Handle, Info, Layout, MaybeSend, Output,
+    ParamSpec, Pool, Precision, Prepare, Prepared, Result, Shape, Tensor, TensorView,
 };
 
 /// The backend that defines right: one thread, f64 accumulation, every option but reduced precision.
@@ -43,12 +43,62 @@ pub struct ReferenceTensor {
     sums: Option<Arc<[f64]>>,
 }
 
+/// A layer's numbers in f64, and which state of them this is.
+#[derive(Clone, Debug)]
+pub struct ReferenceLayer {
+    pub(super) numbers: F64Layer,
+    pub(super) generation: Generation,
+}
+
+impl ReferenceLayer {
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        self.numbers.config()
+    }
+
+    /// Runs the layer below [`Backend`].
+    pub(super) fn evaluate(&self, call: &Call<'_, ReferenceTensor>) -> Result<Evaluation> {
+        // Before anything is copied.
+        call.check(self)?;
+        let input = call.input.widen();
+        let attention = call.attention.map(ReferenceTensor::widen);
+        let residual = call.residual.map(ReferenceTensor::widen);
+        self.numbers.evaluate(&Call {
+            input: &input,
+            attention: attention.as_ref(),
+            residual: residual.as_ref(),
+            temperature: call.temperature,
+            batch_statistics: call.batch_statistics,
+            emit_sums: call.emit_sums,
+            return_attention: call.return_attention,
+        })
+    }
+
+    /// The parameters that it has and learns.
+    pub(super) fn learned(&self) -> Vec<ParamSpec> {
+        let mut specs = ParamSpec::all(self.config());
+        specs.retain(|spec| spec.learned() && self.numbers.tensor(spec.name).is_some());
+        specs
+    }
+}
+
+impl Prepared for ReferenceLayer {
+    fn config(&self) -> &Config {
+        self.numbers.config()
+    }
+
+    fn how(&self) -> &Prepare {
+        self.numbers.how()
+    }
+}
+
 /// Nothing: the reference works at once and keeps no scratch.
 #[derive(Debug, Default)]
 pub struct ReferenceStream(());
 
 impl ReferenceTensor {
-    fn new(tensor: Tensor) -> Self {
+    pub(super) fn new(tensor: Tensor) -> Self {
         Self { tensor: Arc::new(tensor), sums: None }
     }
 
@@ -57,7 +107,11 @@ impl ReferenceTensor {
         self
     }
 
-    fn widen(&self) -> F64Tensor {
+    pub(super) fn host(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    pub(super) fn widen(&self) -> F64Tensor {
         let wide = F64Tensor::from(self.tensor.view());
         match &self.sums {
             Some(sums) => wide.clone().with_sums(sums.to_vec()).unwrap_or(wide),
@@ -78,7 +132,7 @@ impl Handle for ReferenceTensor {
 
 impl Backend for Reference {
     type Tensor = ReferenceTensor;
-    type Layer = F64Layer;
+    type Layer = ReferenceLayer;
     type Stream = ReferenceStream;
 
     fn info(&self) -> &Info {
@@ -89,9 +143,11 @@ impl Backend for Reference {
         Ok(ReferenceStream::default())
     }
 
-    fn prepare(&self, layer: &DyConv2d, how: &Prepare) -> Result<F64Layer> {
+    fn prepare(&self, layer: &DyConv2d, how: &Prepare) -> Result<ReferenceLayer> {
         match how.precision {
-            Precision::F32 => Ok(F64Layer::new(layer, how)),
+            Precision::F32 => {
+                Ok(ReferenceLayer { numbers: F64Layer::new(layer, how), generation: Generation::new() })
+            }
             precision @ (Precision::Bf16 | Precision::F16) => Err(Error::Unsupported {
                 backend: self.info.id.clone(),
                 what: format!("experts in precision {precision:?}"),
@@ -106,24 +162,10 @@ impl Backend for Reference {
     fn forward(
         &self,
         _: &mut ReferenceStream,
-        layer: &F64Layer,
+        layer: &ReferenceLayer,
         call: &Call<'_, ReferenceTensor>,
     ) -> Result<Output<ReferenceTensor>> {
-        // Before anything is copied.
-        call.check(layer)?;
-        let input = call.input.widen();
-        let attention = call.attention.map(ReferenceTensor::widen);
-        let residual = call.residual.map(ReferenceTensor::widen);
-        let evaluation = layer.evaluate(&Call {
-            input: &input,
-            attention: attention.as_ref(),
-            residual: residual.as_ref(),
-            temperature: call.temperature,
-            batch_statistics: call.batch_statistics,
-            emit_sums: call.emit_sums,
-            return_attention: call.return_attention,
-        })?;
-        rounded(layer, &evaluation, call)
+        rounded(layer, &layer.evaluate(call)?, call)
     }
 
     fn pool(&self, _: &mut ReferenceStream, x: &ReferenceTensor, kind: &Pool) -> Result<ReferenceTensor> {
@@ -151,16 +193,18 @@ impl Backend for Reference {
     }
 }
 
-fn rounded(
-    layer: &F64Layer,
+/// `[batch, columns]`, row-major.
+pub(super) fn rows(batch: usize, columns: usize, data: &[f64]) -> Result<ReferenceTensor> {
+    let wide = F64Tensor::new(Shape::new(batch, columns, 1, 1)?, Layout::Nchw, data.to_vec())?;
+    Ok(ReferenceTensor::new(wide.to_f32()))
+}
+
+pub(super) fn rounded(
+    layer: &ReferenceLayer,
     evaluation: &Evaluation,
     call: &Call<'_, ReferenceTensor>,
 ) -> Result<Output<ReferenceTensor>> {
-    let rows = |batch, columns, data: &[f64]| -> Result<ReferenceTensor> {
-        let wide = F64Tensor::new(Shape::new(batch, columns, 1, 1)?, Layout::Nchw, data.to_vec())?;
-        Ok(ReferenceTensor::new(wide.to_f32()))
-    };
-    let config = Prepared::config(layer);
+    let config = layer.config();
     let output = ReferenceTensor::new(evaluation.output.to_f32());
     let attention = match call.return_attention {
         true => Some(rows(call.input.shape().batch(), config.experts(), &evaluation.attention)?),

@@ -52,7 +52,7 @@ fn output(
 }
 
 /// The input position under tap `k` of output `o`; `None` in the padding.
-fn source(config: &Config, geometry: &Geometry, axis: usize, o: usize, k: usize) -> Option<usize> {
+pub(super) fn source(config: &Config, geometry: &Geometry, axis: usize, o: usize, k: usize) -> Option<usize> {
     let padded = o * config.stride()[axis] + k * config.dilation()[axis];
     padded.checked_sub(geometry.before[axis]).filter(|&position| position < geometry.input[axis])
 }

@@ -8,7 +8,7 @@ use super::attention::{Head, attention};
 use super::convolve::convolve;
 use super::normalize::normalize;
 use super::tensor::F64Tensor;
-use crate::{Call, Config, DyConv2d, Prepare, Prepared, Result};
+use crate::{Call, CheckedCall, Config, DyConv2d, Prepare, Prepared, Result};
 
 /// A layer whose parameters are f64 and may be moved by less than an f32 can express.
 ///
@@ -41,6 +41,8 @@ pub struct F64Layer {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Evaluation {
+    /// What follows from the call: shapes, geometry, where π came from.
+    pub call: CheckedCall,
     /// What the head computed; `None` where π was given or the layer is static.
     pub head: Option<Head>,
     /// π `[N, K]`; ones for a static layer.
@@ -49,6 +51,8 @@ pub struct Evaluation {
     pub convolved: F64Tensor,
     /// The batch's mean and biased variance, one per output channel, where batch norm took them.
     pub statistics: Option<[Vec<f64>; 2]>,
+    /// Mean and variance that batch norm used, the batch's or the running ones; `None` without batch norm.
+    pub normalized_by: Option<[Vec<f64>; 2]>,
     /// After batch norm and the residual, before the activation.
     pub preactivation: F64Tensor,
     /// The result.
@@ -107,14 +111,24 @@ impl F64Layer {
         for (n, pi) in weights.chunks_exact(self.config.experts()).enumerate() {
             convolve(&self.config, &fits.geometry, &self.aggregate(pi), n, call.input, &mut convolved);
         }
-        let (mut preactivation, statistics) = normalize(self, &convolved, fits.batch_statistics);
+        let (mut preactivation, normalized_by) = normalize(self, &convolved, fits.batch_statistics);
+        let statistics = normalized_by.clone().filter(|_| fits.batch_statistics);
         if let Some(residual) = call.residual {
             for (sum, r) in preactivation.data_mut().iter_mut().zip(residual.data()) {
                 *sum += r;
             }
         }
         let output = preactivation.map(|_, x| activate(self.config.activation(), x));
-        Ok(Evaluation { head, attention: weights, convolved, statistics, preactivation, output })
+        Ok(Evaluation {
+            call: fits,
+            head,
+            attention: weights,
+            convolved,
+            statistics,
+            normalized_by,
+            preactivation,
+            output,
+        })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::evaluate::F64Layer;
 use super::tensor::F64Tensor;
-use crate::{BatchNorm, BatchNormParams, Error, Handle, Result};
+use crate::{BatchNorm, BatchNormParams, Error, Handle, Result, Shape};
 
-/// The normalised tensor, and the batch's mean and biased variance where they were taken.
+/// The normalised tensor, and mean and (biased) variance that it was normalised by.
 pub(super) fn normalize(
     layer: &F64Layer,
     y: &F64Tensor,
@@ -14,15 +14,15 @@ pub(super) fn normalize(
         return (y.clone(), None);
     };
     let tensor = |name| layer.tensor(name).unwrap_or_default();
-    let taken = batch_statistics.then(|| statistics(y));
-    let (mean, variance) = match &taken {
-        Some([mean, variance]) => (mean.as_slice(), variance.as_slice()),
-        None => (tensor("bn.running_mean"), tensor("bn.running_var")),
+    let by = match batch_statistics {
+        true => statistics(y),
+        false => [tensor("bn.running_mean").to_vec(), tensor("bn.running_var").to_vec()],
     };
+    let [mean, variance] = &by;
     let (gamma, beta) = (tensor("bn.weight"), tensor("bn.bias"));
     let normalized =
         y.map(|c, y| (y - mean[c]) / libm::sqrt(variance[c] + norm.epsilon) * gamma[c] + beta[c]);
-    (normalized, taken)
+    (normalized, Some(by))
 }
 
 /// Each channel's mean and biased variance over batch and pixels.
@@ -35,8 +35,20 @@ fn statistics(y: &F64Tensor) -> [Vec<f64>; 2] {
     [mean, variance]
 }
 
+/// Moves a layer's running statistics towards those of a batch whose output has this shape, rounded to f32.
+pub(super) fn move_running(layer: &mut F64Layer, [mean, variance]: &[Vec<f64>; 2], output: Shape) {
+    let Some(norm) = layer.config().batch_norm() else { return };
+    let values = (output.batch() * output.pixels()) as f64;
+    let correction = if norm.unbiased { values / (values - 1.0) } else { 1.0 };
+    for (name, batch, factor) in [("bn.running_mean", mean, 1.0), ("bn.running_var", variance, correction)] {
+        for (running, batch) in layer.tensor_mut(name).into_iter().flatten().zip(batch) {
+            *running = f64::from((norm.keep * *running + (1.0 - norm.keep) * factor * batch) as f32);
+        }
+    }
+}
+
 /// Sums over batch and pixels.
-fn channel_sums(y: &F64Tensor) -> Vec<f64> {
+pub(super) fn channel_sums(y: &F64Tensor) -> Vec<f64> {
     let channels = y.shape().channels();
     let mut sums = vec![0.0; channels];
     for (i, sum) in super::pool::sums(y).iter().enumerate() {
@@ -100,7 +112,7 @@ fn check_statistic(name: &str, batch: &[f32], channels: usize, least: f32) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Layout, Shape};
+    use crate::Layout;
 
     fn running() -> BatchNormParams {
         BatchNormParams {

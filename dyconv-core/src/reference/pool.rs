@@ -56,9 +56,7 @@ pub(super) fn sums(x: &F64Tensor) -> Vec<f64> {
 
 fn max(x: TensorView<'_>, window: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Result<Tensor> {
     let input = [x.shape().height(), x.shape().width()];
-    let rows = windows(0, input[0], window[0], stride[0], padding[0])?;
-    let columns = windows(1, input[1], window[1], stride[1], padding[1])?;
-    let shape = Shape::new(x.shape().batch(), x.shape().channels(), rows, columns)?;
+    let shape = output_shape(x.shape(), &Pool::Max { window, stride, padding })?;
     Ok(Tensor::from_fn(shape, x.layout(), |[n, c, oy, ox]| {
         let mut best = f32::NEG_INFINITY;
         for row in covered(oy, input[0], window[0], stride[0], padding[0]) {
@@ -73,8 +71,26 @@ fn max(x: TensorView<'_>, window: [usize; 2], stride: [usize; 2], padding: [usiz
     }))
 }
 
+/// The shape that a pool makes of another.
+pub(super) fn output_shape(x: Shape, kind: &Pool) -> Result<Shape> {
+    let [rows, columns] = match *kind {
+        Pool::GlobalMean => [1, 1],
+        Pool::Max { window, stride, padding } => [
+            windows(0, x.height(), window[0], stride[0], padding[0])?,
+            windows(1, x.width(), window[1], stride[1], padding[1])?,
+        ],
+    };
+    Shape::new(x.batch(), x.channels(), rows, columns)
+}
+
 /// The input positions that window `o` covers.
-fn covered(o: usize, input: usize, window: usize, stride: usize, padding: usize) -> std::ops::Range<usize> {
+pub(super) fn covered(
+    o: usize,
+    input: usize,
+    window: usize,
+    stride: usize,
+    padding: usize,
+) -> std::ops::Range<usize> {
     let first = o * stride;
     first.saturating_sub(padding)..(first + window - padding).min(input)
 }
