@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dyconv_core::{AnyBackend, Backend, Cost, Layout, Prepare, Result};
+use dyconv_core::{AnyBackend, Backend, Cost, Error, Layout, Result};
 
-use crate::measure::{Budget, Problem, measure};
+use crate::measure::{Manner, measure};
+use crate::precision::Storage;
+use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::record::{Row, Skipped};
+use crate::roster::direct_like;
+use crate::timing::Budget;
 use crate::workloads::Workload;
 
 /// What to measure, and how long that may take.
@@ -19,6 +23,12 @@ pub struct Plan {
     pub batches: Option<Vec<usize>>,
     /// Layouts.
     pub layouts: Vec<Layout>,
+    /// How experts are stored.
+    pub storages: Vec<Storage>,
+    /// Also with experts that no cache holds: the last-level cache's size in bytes.
+    pub cold: Option<u64>,
+    /// Also dense 3×3 layers at batch 1, static, by the direct kernel.
+    pub direct: bool,
     /// Time for the calls of one row.
     pub budget: Budget,
     /// A row that is expected to take longer than this is skipped, and said so.
@@ -52,7 +62,16 @@ impl Plan {
     /// Rows that each backend will be asked for.
     #[must_use]
     pub fn rows_per_backend(&self) -> usize {
-        self.workloads.iter().map(|w| self.batches_of(w).len() * self.layouts.len()).sum()
+        let batches: usize = self.workloads.iter().map(|w| self.batches_of(w).len()).sum();
+        batches * self.layouts.len() * self.storages.len()
+    }
+
+    /// Every layer, batch and storage, in order.
+    #[must_use]
+    pub fn asked(&self) -> Vec<(&'static Workload, usize, Storage)> {
+        let batches =
+            self.workloads.iter().flat_map(|&w| self.batches_of(w).into_iter().map(move |b| (w, b)));
+        batches.flat_map(|(w, b)| self.storages.iter().map(move |&storage| (w, b, storage))).collect()
     }
 
     /// Measures every row, backend by backend on the same data.
@@ -69,9 +88,13 @@ impl Plan {
                     let problem = Problem::new(workload, batch, layout)?;
                     for (i, backend) in backends.iter().enumerate() {
                         let id = &backend.info().id;
-                        progress.say(&format!("{} batch {batch} {layout}: {id}", workload.name));
-                        self.row(workload, &problem, backend, spent.entry(i).or_default(), &mut outcome)?;
-                        progress.step();
+                        let spent = spent.entry(i).or_default();
+                        for &storage in &self.storages {
+                            progress
+                                .say(&format!("{} batch {batch} {layout}: {id} {storage}", workload.name));
+                            self.row(workload, &problem, (backend, storage), spent, &mut outcome)?;
+                            progress.step();
+                        }
                     }
                 }
             }
@@ -83,25 +106,46 @@ impl Plan {
         &self,
         workload: &Workload,
         problem: &Problem,
-        backend: &AnyBackend,
+        (backend, storage): (&AnyBackend, Storage),
         spent: &mut Spent,
         outcome: &mut Outcome,
     ) -> Result<()> {
         let config = problem.layer.config();
         let (shape, layout) = (problem.input.shape(), config.layout());
         let info = backend.info();
-        let multiply_adds = Cost::new(config, shape)?.total().multiply_adds;
-        if let Some(reason) = self.reason_to_skip(*spent, multiply_adds) {
-            let (workload, backend, batch) = (workload.name, info.id.clone(), shape.batch());
-            outcome.skipped.push(Skipped { workload, backend, batch, layout, reason });
+        let skip = |reason| Skipped {
+            workload: workload.name,
+            backend: info.id.clone(),
+            batch: shape.batch(),
+            layout,
+            precision: storage,
+            reason,
+        };
+        let multiply_adds = |config| Cost::new(config, shape).map(|cost| cost.total().multiply_adds);
+        let multiply_adds = [multiply_adds(config)?, multiply_adds(problem.static_layer.config())?];
+        if let Some(reason) = self.reason_to_skip(*spent, multiply_adds[0]) {
+            outcome.skipped.push(skip(reason));
             return Ok(());
         }
+        let direct =
+            self.direct && storage == Storage::F32 && workload.is_dense_spatial() && shape.batch() == 1;
+        let manner = Manner {
+            budget: self.budget,
+            storage,
+            cold: self.cold,
+            direct: if direct { direct_like(info)? } else { None },
+        };
         let start = Instant::now();
-        let measured = measure(backend, problem, self.budget)?;
-        let prepared = backend.prepare(&problem.layer, &Prepare::default().input(shape))?;
-        let plan = backend.plan(&prepared, shape)?.name;
+        let measured = match measure(backend, problem, &manner) {
+            // Storage that a backend lacks is no failure: the other rows are still wanted.
+            Err(error @ Error::Unsupported { .. }) if storage != Storage::F32 => {
+                outcome.skipped.push(skip(error.to_string()));
+                return Ok(());
+            }
+            measured => measured?,
+        };
         spent.time += start.elapsed();
-        let rate = 1e-6 * measured.dynamic.median_us / multiply_adds.max(1) as f64;
+        let rate = 1e-6 * measured.dynamic.median_us / multiply_adds[0].max(1) as f64;
         spent.seconds_per_multiply_add = spent.seconds_per_multiply_add.max(rate);
         let row = Row {
             workload: workload.name,
@@ -110,7 +154,7 @@ impl Plan {
             threads: info.threads,
             batch: shape.batch(),
             layout,
-            plan,
+            precision: storage,
             ..Row::default()
         };
         outcome.rows.push(row.measured(&measured, multiply_adds));
@@ -137,6 +181,9 @@ mod tests {
             workloads: crate::workloads::select(&["resnet18".into()]).unwrap(),
             batches: None,
             layouts: vec![Layout::Nchw],
+            storages: vec![Storage::F32],
+            cold: None,
+            direct: false,
             budget: Budget::ONCE,
             longest_row: Duration::from_secs(4),
             longest_backend: Duration::from_secs(10),
@@ -146,8 +193,9 @@ mod tests {
     #[test]
     fn a_workload_brings_its_batches_unless_others_are_asked_for() {
         assert_eq!(plan().rows_per_backend(), 1 + 3 + 1 + 3);
-        let two = Plan { batches: Some(vec![2]), layouts: Layout::ALL.to_vec(), ..plan() };
-        assert_eq!(two.rows_per_backend(), 8);
+        let storages = vec![Storage::F32, Storage::Bf16];
+        let two = Plan { batches: Some(vec![2]), layouts: Layout::ALL.to_vec(), storages, ..plan() };
+        assert_eq!(two.rows_per_backend(), 16);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod against;
 pub mod commands;
 pub mod compare;
 pub mod data;
@@ -11,11 +12,17 @@ pub mod draw;
 pub mod machine;
 pub mod measure;
 pub mod output;
+pub mod peak;
 pub mod picture;
+pub mod precision;
+pub mod problem;
 pub mod progress;
+pub mod ready;
 pub mod record;
 pub mod roster;
+pub mod serve;
 pub mod table;
+pub mod timing;
 pub mod workloads;
 
 /// The README's example, compiled and run as a test.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZero;
-use std::time::Instant;
 
 use dyconv_core::Result;
 use dyconv_simd::Isa;
-use dyconv_simd::peak::{Chains, multiply_adds};
 use serde::Serialize;
+
+use crate::peak::peak;
 
 /// What a reader must know to compare figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,7 +21,7 @@ pub struct Machine {
     pub isa: Vec<String>,
     /// Sizes by name, in bytes: `L1d`, `L2`, `L3`. Empty where the system doesn't say.
     pub cache_bytes: BTreeMap<String, u64>,
-    /// Multiply-add peak of one thread by instruction set, in GFLOP/s, measured in this process just before.
+    /// Multiply-add peak of one thread by instruction set, in GFLOP/s, measured in this process at its start.
     pub fma_peak_gflops: BTreeMap<String, f64>,
     /// Operating system and architecture.
     pub os: String,
@@ -30,23 +30,7 @@ pub struct Machine {
 }
 
 fn peaks() -> Result<BTreeMap<String, f64>> {
-    Isa::available().into_iter().map(|isa| Ok((isa.to_string(), peak(isa)?))).collect()
-}
-
-/// The best of several short loops, so that a disturbance doesn't lower what later figures are read against.
-fn peak(isa: Isa) -> Result<f64> {
-    const ROUNDS: u64 = 200_000;
-    let mut best = 0.0;
-    for chains in [Chains::Seven, Chains::Twelve] {
-        // The first loop is the warm-up: wide units wake slowly.
-        for _ in 0..12 {
-            let start = Instant::now();
-            let (multiply_adds, sum) = multiply_adds(isa, chains, std::hint::black_box(ROUNDS))?;
-            std::hint::black_box(sum);
-            best = f64::max(best, 2e-9 * multiply_adds as f64 / start.elapsed().as_secs_f64());
-        }
-    }
-    Ok(best)
+    Isa::available().into_iter().map(|isa| Ok((isa.to_string(), peak(isa, 1)?))).collect()
 }
 
 fn cpu_model() -> String {
@@ -117,6 +101,12 @@ impl Machine {
             os: os(),
             rustc: env!("DYCONV_RUSTC").to_string(),
         })
+    }
+
+    /// The largest cache's size; 32 MiB where the system doesn't say.
+    #[must_use]
+    pub fn last_level_cache(&self) -> u64 {
+        self.cache_bytes.values().copied().max().unwrap_or(32 << 20)
     }
 
     /// One line: processor and cores.

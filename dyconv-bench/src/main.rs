@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use dyconv_bench::commands::{Ending, backends, bench, explain, run, show, verify};
+use dyconv_bench::commands::{Ending, backends, bench, explain, run, serve, show, verify, workloads};
 
 /// Dynamic convolution (Chen et al., CVPR 2020) on every backend of this machine.
 ///
@@ -26,6 +26,15 @@ const EXAMPLES: &str = "Examples:
   dyconv verify cases/                     check case files on every backend
   dyconv bench --workload resnet18         time layers
   dyconv explain mbv2-dw-960x7             what a layer costs, and how each backend runs it";
+
+const SERVE: &str = r#"The first line printed says who answers. Each line of standard input is a request, answered by one line:
+  {"workload": "resnet18-64x56", "batch": 1, "mode": "dynamic", "layout": "nhwc", "ms": 100}
+mode: dynamic or static; also "precision": "f32", "bf16" or "f16", and "cold": true. The answer has the duration of every
+call in durations_us, or says what was wrong in error.
+
+Examples:
+  dyconv serve --backend simd --threads 1 < requests.jsonl
+  dyconv serve --backend simd-avx2 --threads 2"#;
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -59,6 +68,14 @@ enum Command {
   dyconv explain mbv2-project --backend simd --threads 1
   dyconv explain resnet18-512x7 --batch 32 --layout nhwc")]
     Explain(explain::Args),
+    /// List the layers that bench, explain and serve know
+    #[command(after_help = "Examples:
+  dyconv workloads
+  dyconv workloads --json > workloads.json")]
+    Workloads(workloads::Args),
+    /// Time slices of calls on request, for programs that measure others in turn with this one
+    #[command(after_help = SERVE)]
+    Serve(serve::Args),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +87,8 @@ fn main() -> ExitCode {
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Explain(args)) => explain::run(args),
+        Some(Command::Workloads(args)) => workloads::run(args),
+        Some(Command::Serve(args)) => serve::run(args),
     };
     match ending {
         Ok(Ending::Well) => ExitCode::SUCCESS,

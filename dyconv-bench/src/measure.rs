@@ -2,217 +2,197 @@
 
 use std::time::{Duration, Instant};
 
-use dyconv_core::{
-    Accuracy, AnyBackend, AnyStream, AnyTensor, Backend, Call, DyConv2d, Layout, Prepare, Reference, Result,
-    Tensor, TensorView,
-};
+use dyconv_core::{Accuracy, AnyBackend, AnyStream, AnyTensor, Backend, Result};
 
-use crate::data::{SEED, random_layer, random_tensor};
-use crate::workloads::Workload;
+use crate::peak::beside;
+use crate::precision::Storage;
+use crate::problem::{Deviation, Form, Problem};
+use crate::ready::Ready;
+use crate::timing::{Budget, Timing};
 
-/// One workload with data: what every backend gets.
-#[derive(Debug)]
-pub struct Problem {
-    /// The dynamic layer.
-    pub layer: DyConv2d,
-    /// The same layer with one kernel and no attention.
-    pub static_layer: DyConv2d,
-    /// The input.
-    pub input: Tensor,
-    /// The reference's output for the first sample.
-    pub expected: Tensor,
+/// What to measure of one problem, and how.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// How long.
+    pub budget: Budget,
+    /// How experts are stored.
+    pub storage: Storage,
+    /// Also with experts that no cache holds: the last-level cache's size in bytes.
+    pub cold: Option<u64>,
+    /// Also the static layer on this backend, which takes the direct kernel.
+    pub direct: Option<AnyBackend>,
 }
 
-impl Problem {
-    /// A workload with seeded random data.
-    ///
-    /// # Errors
-    /// Where the batch doesn't fit the address space.
-    pub fn new(workload: &Workload, batch: usize, layout: Layout) -> Result<Self> {
-        let config = workload.config(layout)?;
-        let layer = random_layer(&config, SEED)?;
-        let static_layer = random_layer(&config.static_form(), SEED)?;
-        let input = random_tensor(workload.input_shape(batch)?, layout, SEED + 1);
-        let expected = Reference::default().run(&layer, &first_sample(&input)?)?;
-        Ok(Self { layer, static_layer, input, expected })
-    }
-}
-
-/// How long one measurement may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// Time for the calls of one row, warm-up apart.
-    pub time: Duration,
-    /// At most this many pairs of calls.
-    pub most_runs: usize,
-}
-
-impl Budget {
-    /// Good medians: half a second a row.
-    pub const BENCH: Self = Self { time: Duration::from_millis(500), most_runs: 2000 };
-    /// A first impression: what the main job can afford.
-    pub const GLANCE: Self = Self { time: Duration::from_millis(60), most_runs: 200 };
-    /// One pair of calls after the warm-up.
-    pub const ONCE: Self = Self { time: Duration::ZERO, most_runs: 1 };
-}
-
-/// Durations of calls, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Timing {
-    /// Median.
-    pub median_us: f64,
-    /// Minimum.
-    pub min_us: f64,
-    /// Calls timed.
-    pub runs: usize,
-}
-
-impl Timing {
-    /// Sums up at least one duration.
-    fn of(mut durations: Vec<Duration>) -> Self {
-        durations.sort_unstable();
-        let micros = |i: usize| durations.get(i).map_or(0.0, |d| d.as_secs_f64() * 1e6);
-        let (low, high) = (durations.len().saturating_sub(1) / 2, durations.len() / 2);
-        Self { median_us: (micros(low) + micros(high)) / 2.0, min_us: micros(0), runs: durations.len() }
+impl Manner {
+    /// Experts in 32 bits and warm, nothing else.
+    #[must_use]
+    pub fn plain(budget: Budget) -> Self {
+        Self { budget, storage: Storage::F32, cold: None, direct: None }
     }
 }
 
 /// What was measured of one problem on one backend.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// The dynamic layer: input on the device, attention included, waited for.
     pub dynamic: Timing,
     /// The static layer, called in turn with the dynamic one.
     pub static_: Timing,
+    /// Both with experts that no cache holds, where that was asked for.
+    pub cold: Option<[Timing; 2]>,
+    /// The static layer by the direct kernel, where that was asked for.
+    pub direct: Option<Timing>,
     /// The dynamic layer with upload and download, where a device has memory of its own.
     pub end_to_end: Option<Timing>,
+    /// The multiply-add peak of all threads, in GFLOP/s: the better of just before and just after.
+    pub peak_gflops: Option<f64>,
     /// Largest |got − reference| over the first sample's outputs.
     pub worst_error: f64,
-    /// The tolerance of case files for that sample: atol + rtol·max|reference|.
+    /// What is allowed there: the tolerance of case files, and what the storage of the experts rounds.
     pub tolerance: f64,
+    /// The dynamic layer's plan.
+    pub plan: String,
+    /// The static layer's plan.
+    pub static_plan: String,
+}
+
+/// A backend, its stream and an input on it.
+struct Bench<'a> {
+    backend: &'a AnyBackend,
+    stream: AnyStream,
+    input: AnyTensor,
+    problem: &'a Problem,
+    storage: Storage,
 }
 
 /// Times a problem on a backend.
 ///
 /// # Errors
 /// Those of the backend.
-pub fn measure(backend: &AnyBackend, problem: &Problem, budget: Budget) -> Result<Measurement> {
-    let how = Prepare::default().input(problem.input.shape());
-    let mut stream = backend.stream()?;
-    let dynamic = backend.prepare(&problem.layer, &how)?;
-    let static_ = backend.prepare(&problem.static_layer, &how)?;
-    let input = backend.upload(&mut stream, problem.input.view())?;
+pub fn measure(backend: &AnyBackend, problem: &Problem, manner: &Manner) -> Result<Measurement> {
+    let mut bench = Bench::new(backend, problem, manner.storage)?;
+    let mut both = [bench.warm(Form::Dynamic)?, bench.warm(Form::Static)?];
 
     // The first calls fill caches, build pipelines and give the outputs to be checked.
-    let call = Call::new(&input);
-    let output = backend.forward(&mut stream, &dynamic, &call)?.output;
-    let got = backend.download(&mut stream, &output)?;
-    let (worst_error, tolerance) =
-        deviation(&first_sample(&got)?, &problem.expected, backend.info().accuracy);
-    drop(output);
-    timed(backend, &mut stream, &static_, &input)?;
+    let got = both[0].output(backend, &mut bench.stream, &bench.input)?;
+    let deviation = Deviation::of(&got, &problem.expected)?;
+    bench.timed(&mut both[1])?;
 
-    let mut durations = [Vec::new(), Vec::new()];
-    let start = Instant::now();
-    while durations[0].len() < budget.most_runs && (durations[0].is_empty() || start.elapsed() < budget.time)
-    {
-        for (layer, durations) in [&dynamic, &static_].into_iter().zip(&mut durations) {
-            durations.push(timed(backend, &mut stream, layer, &input)?);
-        }
-    }
-    let runs = durations[0].len();
+    let before = beside(backend.info())?;
+    let [dynamic, static_] = bench.in_turn(&mut both, manner.budget)?;
+    let after = beside(backend.info())?;
+    let [plan, static_plan] = [bench.plan(&both[0])?, bench.plan(&both[1])?];
+    drop(both);
+
     let end_to_end = match backend.info().accuracy {
-        Accuracy::Gpu => Some(end_to_end(backend, &mut stream, &dynamic, problem, runs)?),
+        Accuracy::Gpu => Some(bench.end_to_end(dynamic.runs)?),
         _ => None,
     };
-    let [dynamic, static_] = durations.map(Timing::of);
-    Ok(Measurement { dynamic, static_, end_to_end, worst_error, tolerance })
-}
-
-/// One call, from the moment it is made until its results exist. A GPU is waited for by reading
-/// the attention weights back: N·K numbers, behind everything else in the stream.
-fn timed(
-    backend: &AnyBackend,
-    stream: &mut AnyStream,
-    layer: &dyconv_core::AnyLayer,
-    input: &AnyTensor,
-) -> Result<Duration> {
-    let start = Instant::now();
-    let call = Call::new(input).return_attention(true);
-    let output = backend.forward(stream, layer, &call)?;
-    match &output.attention {
-        Some(attention) => drop(backend.download(stream, attention)?),
-        None => backend.finish(stream)?,
-    }
-    Ok(start.elapsed())
-}
-
-fn end_to_end(
-    backend: &AnyBackend,
-    stream: &mut AnyStream,
-    layer: &dyconv_core::AnyLayer,
-    problem: &Problem,
-    runs: usize,
-) -> Result<Timing> {
-    let mut durations = Vec::with_capacity(runs);
-    for _ in 0..runs {
-        let start = Instant::now();
-        let input = backend.upload(stream, problem.input.view())?;
-        let output = backend.forward(stream, layer, &Call::new(&input))?.output;
-        drop(backend.download(stream, &output)?);
-        durations.push(start.elapsed());
-    }
-    Ok(Timing::of(durations))
-}
-
-/// The first sample of a batch; of an empty batch, nothing.
-fn first_sample(batch: &Tensor) -> Result<Tensor> {
-    let shape = batch.shape().with_batch(batch.shape().batch().min(1))?;
-    let data = batch.data().get(..shape.len()).unwrap_or_default().to_vec();
-    Tensor::new(shape, batch.layout(), data)
-}
-
-/// The largest |got − want|, and the tolerance of case files. NaN is an infinite error.
-fn deviation(got: &Tensor, want: &Tensor, accuracy: Accuracy) -> (f64, f64) {
-    let got = got.to_layout(want.layout());
-    let worst = worst_difference(got.view(), want.view());
-    let magnitude = want.data().iter().fold(0.0, |max: f64, &x| max.max(f64::from(x).abs()));
-    let tolerance = accuracy.tolerance();
-    (worst, tolerance.absolute + tolerance.relative * magnitude)
-}
-
-/// The largest |a − b|; infinite where shapes differ or anything is NaN.
-#[must_use]
-pub fn worst_difference(a: TensorView<'_>, b: TensorView<'_>) -> f64 {
-    if a.shape() != b.shape() || a.layout() != b.layout() {
-        return f64::INFINITY;
-    }
-    a.data().iter().zip(b.data()).fold(0.0, |worst, (&a, &b)| {
-        let difference = (f64::from(a) - f64::from(b)).abs();
-        if difference.is_nan() { f64::INFINITY } else { worst.max(difference) }
+    let cold = match manner.cold.filter(|_| before.is_some()) {
+        Some(cache_bytes) => Some(bench.cold(cache_bytes, manner.budget)?),
+        None => None,
+    };
+    let direct = match &manner.direct {
+        Some(direct) => {
+            Some(Bench::new(direct, problem, manner.storage)?.alone(Form::Static, manner.budget)?)
+        }
+        None => None,
+    };
+    let tolerance = deviation.allowed(plan.accuracy.tolerance()) + rounding(manner.storage, deviation);
+    Ok(Measurement {
+        dynamic,
+        static_,
+        cold,
+        direct,
+        end_to_end,
+        peak_gflops: before.into_iter().chain(after).reduce(f64::max),
+        worst_error: deviation.worst,
+        tolerance,
+        plan: plan.name,
+        static_plan: static_plan.name,
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use dyconv_core::Shape;
+/// What experts in fewer bits may add to the tolerance: half a step of each, in sums whose signs mix.
+fn rounding(storage: Storage, deviation: Deviation) -> f64 {
+    match storage {
+        Storage::F32 => 0.0,
+        reduced => reduced.epsilon() / 2.0 * deviation.magnitude,
+    }
+}
 
-    use super::*;
-
-    #[test]
-    fn median_and_minimum_of_durations() {
-        let micros = |us: &[u64]| Timing::of(us.iter().map(|&us| Duration::from_micros(us)).collect());
-        assert_eq!(micros(&[5, 1, 9]), Timing { median_us: 5.0, min_us: 1.0, runs: 3 });
-        assert_eq!(micros(&[4, 2]), Timing { median_us: 3.0, min_us: 2.0, runs: 2 });
+impl<'a> Bench<'a> {
+    fn new(backend: &'a AnyBackend, problem: &'a Problem, storage: Storage) -> Result<Self> {
+        let mut stream = backend.stream()?;
+        let input = backend.upload(&mut stream, problem.input.view())?;
+        Ok(Self { backend, stream, input, problem, storage })
     }
 
-    #[test]
-    fn nan_is_an_infinite_error() {
-        let shape = Shape::new(1, 1, 1, 2).unwrap();
-        let tensor = |data: [f32; 2]| Tensor::new(shape, Layout::Nchw, data.to_vec()).unwrap();
-        let want = tensor([1.0, -2.0]);
-        assert_eq!(worst_difference(tensor([1.5, -2.0]).view(), want.view()), 0.5);
-        assert_eq!(worst_difference(tensor([f32::NAN, -2.0]).view(), want.view()), f64::INFINITY);
-        assert_eq!(worst_difference(tensor([1.0, f32::NAN]).view(), want.view()), f64::INFINITY);
+    fn warm(&self, form: Form) -> Result<Ready> {
+        Ready::warm(self.backend, self.problem.layer(form), self.storage, self.problem.input.shape())
+    }
+
+    fn timed(&mut self, ready: &mut Ready) -> Result<Duration> {
+        ready.timed(self.backend, &mut self.stream, &self.input)
+    }
+
+    fn plan(&self, ready: &Ready) -> Result<dyconv_core::Plan> {
+        ready.plan(self.backend, self.problem.input.shape())
+    }
+
+    /// Turns of the dynamic and the static form, until the time is up.
+    fn in_turn(&mut self, both: &mut [Ready; 2], budget: Budget) -> Result<[Timing; 2]> {
+        let mut durations = [Vec::new(), Vec::new()];
+        let start = Instant::now();
+        while durations[0].len() < budget.most_runs
+            && (durations[0].is_empty() || start.elapsed() < budget.time)
+        {
+            for (ready, durations) in both.iter_mut().zip(&mut durations) {
+                self.turn(ready, budget, durations)?;
+            }
+        }
+        Ok(durations.map(Timing::of))
+    }
+
+    /// One form's calls until its turn is over: at least one.
+    fn turn(&mut self, ready: &mut Ready, budget: Budget, durations: &mut Vec<Duration>) -> Result<()> {
+        let (start, first) = (Instant::now(), durations.len());
+        while durations.len() == first
+            || (durations.len() < budget.most_runs && start.elapsed() < budget.turn)
+        {
+            durations.push(self.timed(ready)?);
+        }
+        Ok(())
+    }
+
+    /// One form alone, after a warm-up.
+    fn alone(&mut self, form: Form, budget: Budget) -> Result<Timing> {
+        let mut ready = self.warm(form)?;
+        self.timed(&mut ready)?;
+        let mut durations = Vec::new();
+        let whole = Budget { turn: budget.time / 2, ..budget };
+        self.turn(&mut ready, whole, &mut durations)?;
+        Ok(Timing::of(durations))
+    }
+
+    /// Both forms over copies that exceed the cache, for half the time.
+    fn cold(&mut self, cache_bytes: u64, budget: Budget) -> Result<[Timing; 2]> {
+        let (problem, shape) = (self.problem, self.problem.input.shape());
+        let copies = |form| Ready::cold(self.backend, problem.layer(form), self.storage, shape, cache_bytes);
+        // A call each between turns: what one form reads pushes the other's experts out, which is what cold means.
+        let mut both = [copies(Form::Dynamic)?, copies(Form::Static)?];
+        self.in_turn(&mut both, Budget { time: budget.time / 2, turn: Duration::ZERO, ..budget })
+    }
+
+    fn end_to_end(&mut self, runs: usize) -> Result<Timing> {
+        let mut ready = self.warm(Form::Dynamic)?;
+        let mut durations = Vec::with_capacity(runs);
+        for _ in 0..runs {
+            let start = Instant::now();
+            let input = self.backend.upload(&mut self.stream, self.problem.input.view())?;
+            drop(ready.output(self.backend, &mut self.stream, &input)?);
+            durations.push(start.elapsed());
+        }
+        Ok(Timing::of(durations))
     }
 }

@@ -1,12 +1,17 @@
 //! The JSON record of a comparison.
 
+use std::collections::BTreeMap;
+
 use dyconv_core::{AnyBackend, Backend, Error, Layout};
 use serde::Serialize;
 
+use crate::against::{PeerLine, Target};
 use crate::compare::Outcome;
 use crate::machine::Machine;
 use crate::measure::Measurement;
+use crate::precision::Storage;
 use crate::roster::Candidate;
+use crate::timing::Timing;
 
 /// The version of every JSON form here. It rises when a field changes its meaning or goes; new fields don't raise it.
 pub const VERSION: u32 = 1;
@@ -42,10 +47,26 @@ pub struct Row {
     pub gflops: f64,
     /// Largest |got − reference| over the outputs of the first sample; `null` if one is NaN or infinite.
     pub worst_error: f64,
-    /// What case files allow for that sample: atol + rtol·max|reference|.
+    /// What case files allow for that sample, atol + rtol·max|reference|, and what experts in fewer bits may add.
     pub tolerance: f64,
     /// The plan that the backend chose.
     pub plan: String,
+    /// The plan for the static layer.
+    pub static_plan: String,
+    /// How experts are stored.
+    pub precision: Storage,
+    /// Multiply-add peak of this backend's instruction set and threads, measured beside this row; `null` for a backend
+    /// that has none here.
+    pub peak_gflops: Option<f64>,
+    /// 2 · multiply-adds of the convolution alone, as the mathematics states it, ÷ median time of the dynamic layer:
+    /// what shares of the peak are taken of.
+    pub effective_gflops: f64,
+    /// Median time where every call finds experts that no cache holds, if that was asked for.
+    pub cold_median_us: Option<f64>,
+    /// The same of the static layer.
+    pub static_cold_median_us: Option<f64>,
+    /// Median time of the static layer by the direct kernel, for dense 3×3 layers at batch 1.
+    pub direct_static_median_us: Option<f64>,
 }
 
 impl Row {
@@ -55,17 +76,45 @@ impl Row {
         self.median_us / self.static_median_us
     }
 
-    /// Takes over what was measured.
+    /// The convolution's operations as a share of the peak, at the dynamic layer's time.
     #[must_use]
-    pub fn measured(self, m: &Measurement, multiply_adds: u64) -> Self {
+    pub fn share_of_peak(&self) -> Option<f64> {
+        self.peak_gflops.map(|peak| self.effective_gflops / peak)
+    }
+
+    /// The same at the static layer's time.
+    #[must_use]
+    pub fn static_share_of_peak(&self) -> Option<f64> {
+        self.share_of_peak().map(|share| share * self.ratio_to_static())
+    }
+
+    /// The same at the direct kernel's time.
+    #[must_use]
+    pub fn direct_share_of_peak(&self) -> Option<f64> {
+        let direct = self.direct_static_median_us?;
+        self.share_of_peak().map(|share| share * self.median_us / direct)
+    }
+
+    /// Takes over what was measured of layers with so many multiply-adds, dynamic and static.
+    #[must_use]
+    pub fn measured(self, m: &Measurement, [multiply_adds, static_multiply_adds]: [u64; 2]) -> Self {
+        let median = |timing: Timing| timing.median_us;
+        let [cold, static_cold] = [0, 1].map(|i| m.cold.map(|cold| cold[i].median_us));
         Self {
             median_us: m.dynamic.median_us,
             min_us: m.dynamic.min_us,
             runs: m.dynamic.runs,
             static_median_us: m.static_.median_us,
             static_min_us: m.static_.min_us,
-            end_to_end_median_us: m.end_to_end.map(|timing| timing.median_us),
+            end_to_end_median_us: m.end_to_end.map(median),
             gflops: 2e-3 * multiply_adds as f64 / m.dynamic.median_us,
+            effective_gflops: 2e-3 * static_multiply_adds as f64 / m.dynamic.median_us,
+            cold_median_us: cold,
+            static_cold_median_us: static_cold,
+            direct_static_median_us: m.direct.map(median),
+            peak_gflops: m.peak_gflops,
+            plan: m.plan.clone(),
+            static_plan: m.static_plan.clone(),
             worst_error: m.worst_error,
             tolerance: m.tolerance,
             ..self
@@ -84,6 +133,8 @@ pub struct Skipped {
     pub batch: usize,
     /// Layout of input and output.
     pub layout: Layout,
+    /// How experts should have been stored.
+    pub precision: Storage,
     /// Why not.
     pub reason: String,
 }
@@ -154,6 +205,27 @@ pub struct Record {
     pub skipped: Vec<Skipped>,
     /// Backends that aren't here.
     pub absent: Vec<Absent>,
+    /// The comparison with peers, if that was asked for.
+    pub against: Option<Against>,
+}
+
+/// Ours beside the peers of a file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Against {
+    /// When the file was made, where it says.
+    pub made: Option<String>,
+    /// How the file was made, where it says.
+    pub command: Option<String>,
+    /// Version by engine.
+    pub versions: BTreeMap<String, String>,
+    /// Threads of every peer.
+    pub threads: usize,
+    /// A line per layer and batch.
+    pub lines: Vec<PeerLine>,
+    /// The project's goals.
+    pub targets: Vec<Target>,
+    /// What a reader should know before believing the lines.
+    pub warnings: Vec<String>,
 }
 
 impl Record {
@@ -169,6 +241,7 @@ impl Record {
             rows: outcome.rows,
             skipped: outcome.skipped,
             absent,
+            against: None,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The backends by the names that users type, and why one is absent.
 
-use dyconv_core::{AnyBackend, Error, Reference, Result};
-use dyconv_simd::{Isa, SimdBackend};
+use dyconv_core::{AnyBackend, Error, Info, Reference, Result};
+use dyconv_simd::{Isa, Kernel, SimdBackend};
 use dyconv_wgpu::WgpuBackend;
+
+use crate::peak::isa_of;
 
 /// The names of single backends, the reference first.
 pub const NAMES: [&str; 5] = ["reference", "simd-portable", "simd-avx2", "simd-avx512", "wgpu"];
@@ -89,6 +91,16 @@ fn open(name: &str, threads: Option<usize>) -> Result<AnyBackend> {
         None if name == "wgpu" => WgpuBackend::new().map(AnyBackend::new),
         None => Ok(AnyBackend::trainable(Reference::default())),
     }
+}
+
+/// A CPU backend like this one that takes the direct kernel wherever it would choose another: its share of the
+/// multiply-add peak says how good the kernels are, whatever Winograd saves.
+///
+/// # Errors
+/// Where threads can't be started.
+pub fn direct_like(info: &Info) -> Result<Option<AnyBackend>> {
+    let direct = |isa| SimdBackend::builder().isa(isa).threads(info.threads).force(Kernel::Direct).build();
+    Ok(isa_of(&info.id).map(direct).transpose()?.map(AnyBackend::new))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The layers that are measured: real sizes, each with a name and a source.
 
 use dyconv_core::{Attention, Config, Error, Layout, Options, Padding, Result, Shape, hidden};
+use serde::Serialize;
+
+use crate::precision::Storage;
 
 const RESNET: &str = "ResNet-18, 3×3 stages (He et al. 2016), made dynamic as in Chen et al. 2020";
 const EXPAND: &str =
@@ -18,8 +21,11 @@ const SINGLE: &[usize] = &[1];
 /// Batches of the layers that are also measured in batches.
 const BATCHED: &[usize] = &[1, 8, 32];
 
+/// The largest batch: its tensors are really made.
+pub const MOST_SAMPLES: usize = 1024;
+
 /// One layer at its real size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Workload {
     /// `network-kind-channels x extent`: `resnet18-64x56`, `mbv2-project-384-96x14`.
     pub name: &'static str,
@@ -117,8 +123,14 @@ impl Workload {
             .experts(self.experts)
             .bias(true)
             .layout(layout)
-            .attention(Attention::mlp(hidden::paper(self.in_channels)))
+            .attention(Attention::mlp(self.hidden()))
             .build()
+    }
+
+    /// Hidden units of the attention head: Cin/4.
+    #[must_use]
+    pub fn hidden(&self) -> usize {
+        hidden::paper(self.in_channels)
     }
 
     /// The input's shape.
@@ -129,6 +141,19 @@ impl Workload {
         Shape::new(batch, self.in_channels, self.extent, self.extent)
     }
 
+    /// Whether it is a k×k layer of the paper whose outputs see every input channel.
+    #[must_use]
+    pub fn is_dense_spatial(&self) -> bool {
+        self.kernel > 1 && self.groups == 1 && !self.extra
+    }
+
+    /// Bytes of all experts.
+    #[must_use]
+    pub fn expert_bytes(&self, storage: Storage) -> u64 {
+        let weights = self.experts * self.out_channels * self.in_channels / self.groups * self.kernel.pow(2);
+        weights as u64 * storage.bytes()
+    }
+
     /// The layer in words: `3×3 64→64 @56, K = 4`.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -137,6 +162,17 @@ impl Workload {
         let stride = if *stride > 1 { format!(", stride {stride}") } else { String::new() };
         format!("{kernel}×{kernel}{depthwise} {in_channels}→{out_channels} @{extent}{stride}, K = {experts}")
     }
+}
+
+/// The workload of exactly this name.
+///
+/// # Errors
+/// Where none is called that: the message lists all.
+pub fn by_name(name: &str) -> Result<&'static Workload> {
+    WORKLOADS.iter().find(|workload| workload.name == name).ok_or_else(|| {
+        let names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name).collect();
+        Error::invalid("workload", format!("`{name}`"), format!("one of {}", names.join(", ")))
+    })
 }
 
 /// The workloads that a name means: a full name, the start of some names up to a dash

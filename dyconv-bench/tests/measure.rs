@@ -5,8 +5,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use dyconv_bench::compare::Plan;
-use dyconv_bench::measure::{Budget, Problem, measure};
+use dyconv_bench::measure::{Manner, measure};
+use dyconv_bench::precision::Storage;
+use dyconv_bench::problem::Problem;
 use dyconv_bench::progress::Progress;
+use dyconv_bench::timing::Budget;
 use dyconv_bench::workloads::select;
 use dyconv_core::{
     AnyBackend, Backend, Call, DyConv2d, Info, Layout, MaybeSend, Output, Prepare, Reference, Result, Tensor,
@@ -90,8 +93,10 @@ fn problem(batch: usize, layout: Layout) -> Problem {
 #[test]
 fn dynamic_and_static_calls_alternate_after_a_warm_up_of_each() {
     let witness = Witness::default();
-    let budget = Budget { time: Duration::from_secs(3600), most_runs: 3 };
-    let measured = measure(&AnyBackend::new(witness.clone()), &problem(1, Layout::Nchw), budget).unwrap();
+    let budget = Budget { time: Duration::from_secs(3600), most_runs: 3, turn: Duration::ZERO };
+    let measured =
+        measure(&AnyBackend::new(witness.clone()), &problem(1, Layout::Nchw), &Manner::plain(budget))
+            .unwrap();
     assert_eq!(*witness.experts.lock().unwrap(), [4, 1, 4, 1, 4, 1, 4, 1]);
     assert_eq!((measured.dynamic.runs, measured.static_.runs), (3, 3));
     assert_eq!(measured.end_to_end, None);
@@ -100,7 +105,8 @@ fn dynamic_and_static_calls_alternate_after_a_warm_up_of_each() {
 #[test]
 fn an_exhausted_budget_still_gives_one_pair() {
     let witness = Witness::default();
-    measure(&AnyBackend::new(witness.clone()), &problem(1, Layout::Nchw), Budget::ONCE).unwrap();
+    measure(&AnyBackend::new(witness.clone()), &problem(1, Layout::Nchw), &Manner::plain(Budget::ONCE))
+        .unwrap();
     assert_eq!(*witness.experts.lock().unwrap(), [4, 1, 4, 1]);
 }
 
@@ -108,7 +114,7 @@ fn an_exhausted_budget_still_gives_one_pair() {
 fn each_time_stands_under_its_own_name() {
     let static_takes = Duration::from_secs(1);
     let backend = AnyBackend::new(Witness { static_takes, ..Witness::default() });
-    let measured = measure(&backend, &problem(1, Layout::Nchw), Budget::ONCE).unwrap();
+    let measured = measure(&backend, &problem(1, Layout::Nchw), &Manner::plain(Budget::ONCE)).unwrap();
     assert!(measured.static_.min_us >= 1e6, "{measured:?}");
     assert!(measured.dynamic.min_us < measured.static_.min_us, "{measured:?}");
 }
@@ -119,7 +125,7 @@ fn an_error_in_one_output_is_found_in_either_layout_and_any_batch() {
         for batch in [1, 3] {
             let worst = |error| {
                 let backend = AnyBackend::new(Witness { error, ..Witness::default() });
-                measure(&backend, &problem(batch, layout), Budget::ONCE).unwrap()
+                measure(&backend, &problem(batch, layout), &Manner::plain(Budget::ONCE)).unwrap()
             };
             assert_eq!(worst(0.0).worst_error, 0.0);
             let wrong = worst(0.5);
@@ -136,6 +142,9 @@ fn a_plan_measures_every_combination_once() {
         workloads: select(&["mbv2-dw-960x7".into()]).unwrap(),
         batches: Some(vec![1, 2]),
         layouts: Layout::ALL.to_vec(),
+        storages: vec![Storage::F32],
+        cold: None,
+        direct: false,
         budget: Budget::ONCE,
         longest_row: Duration::MAX,
         longest_backend: Duration::MAX,

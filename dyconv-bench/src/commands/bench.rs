@@ -3,18 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dyconv_core::{AnyBackend, Backend, Error, Result};
+use dyconv_core::{AnyBackend, Backend, Error, Layout, Result};
 
 use super::{Ending, LayoutName, absent_lines, present, present_lines, shown};
+use crate::against::{Peers, compare};
 use crate::compare::Plan;
-use crate::draw::comparison_plot;
+use crate::draw::{comparison_plot, ratio_plot};
 use crate::machine::Machine;
-use crate::measure::Budget;
-use crate::output::{check_writable, print, write_json, write_png};
+use crate::output::{check_writable, print, write_file, write_json, write_png};
+use crate::precision::Storage;
 use crate::progress::Progress;
-use crate::record::{Absent, Record};
+use crate::record::{Absent, Against, Record};
 use crate::roster::Wanted;
-use crate::{table, workloads};
+use crate::table;
+use crate::timing::Budget;
+use crate::workloads::{MOST_SAMPLES, select};
 
 /// Arguments of `dyconv bench`.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,18 +25,29 @@ pub struct Args {
     /// Layers by name or group (all, paper, extras, resnet18, mbv2-dw …), separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "paper")]
     pub workload: Vec<String>,
-    /// Backends, separated by commas: all, simd (the best here), or the names of `dyconv backends`
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "all")]
+    /// Backends, separated by commas: all, simd (the best here), or the names of `dyconv backends`; by default all, with
+    /// --against simd
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub backend: Vec<String>,
-    /// Thread counts of the CPU backends, separated by commas; by default what they choose themselves
+    /// Thread counts of the CPU backends, separated by commas; by default what they choose themselves, with --against
+    /// as many as the peers had
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub threads: Vec<usize>,
-    /// Layouts, separated by commas
-    #[arg(long, value_delimiter = ',', default_value = "nchw")]
+    /// Layouts, separated by commas; by default nchw, with --against both
+    #[arg(long, value_delimiter = ',')]
     pub layout: Vec<LayoutName>,
     /// Batch sizes, separated by commas; by default each layer's own
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub batch: Vec<usize>,
+    /// How experts are stored, separated by commas; rows of a backend that can't are left out, and said so
+    #[arg(long, value_delimiter = ',', default_value = "f32")]
+    pub precision: Vec<Storage>,
+    /// Also time calls whose experts no cache holds: copies of the layer that exceed the last-level cache take turns
+    #[arg(long)]
+    pub cold: bool,
+    /// Compare with other engines: a file that peers/peers.py has written on this machine
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
     /// Time for the calls of one row, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500)]
     pub time: u64,
@@ -43,62 +57,131 @@ pub struct Args {
     /// Write the record as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write the plot as PNG
+    /// Write the plot as PNG: times, with --against ratios to the best peers
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
+    /// Write the comparison with peers as Markdown
+    #[arg(long, value_name = "FILE", requires = "against")]
+    pub markdown: Option<PathBuf>,
 }
 
-/// The largest batch: its tensors are really made.
-const MOST_SAMPLES: usize = 1024;
-
-/// Measures, prints the table, and writes what was asked for.
+/// Measures, prints the tables, and writes what was asked for.
 ///
 /// # Errors
-/// Where a name is wrong, a named backend is absent, a file can't be written, or a backend fails.
+/// Where a name is wrong, a named backend is absent, a file can't be read or written, or a backend fails.
 pub fn run(args: &Args) -> Result<Ending> {
-    for path in args.json.iter().chain(&args.plot) {
+    for path in args.json.iter().chain(&args.plot).chain(&args.markdown) {
         check_writable(path)?;
     }
     if let Some(batch) = args.batch.iter().find(|batch| !(1..=MOST_SAMPLES).contains(*batch)) {
         return Err(Error::invalid("batch", batch, format!("1 to {MOST_SAMPLES} samples")));
     }
-    let wanted = Wanted::parse(&args.backend)?;
+    let peers = args.against.as_deref().map(Peers::read).transpose()?;
+    let asked = Asked::new(args, peers.as_ref());
+    let wanted = Wanted::parse(&asked.backends)?;
+    let machine = Machine::look()?;
     let plan = Plan {
-        workloads: workloads::select(&args.workload)?,
+        workloads: select(&args.workload)?,
         batches: (!args.batch.is_empty()).then(|| args.batch.clone()),
-        layouts: args.layout.iter().map(|&name| name.into()).collect(),
+        layouts: asked.layouts,
+        storages: args.precision.clone(),
+        cold: args.cold.then(|| machine.last_level_cache()),
+        direct: peers.is_some(),
         budget: Budget { time: Duration::from_millis(args.time), ..Budget::BENCH },
         longest_row: Duration::from_secs(args.limit),
         longest_backend: Duration::MAX,
     };
-    let (backends, absent) = open(&wanted, &args.threads)?;
-    let machine = Machine::look()?;
+    let (backends, absent) = open(&wanted, &asked.threads)?;
     print(&format!("{}\n{}{}", machine.describe(), present_lines(&backends), absent_lines(&absent)))?;
     let progress = Progress::new("measuring", plan.rows_per_backend() * backends.len());
     let outcome = plan.run(&backends, &progress)?;
     drop(progress);
-    let record = Record::new(machine, &backends, outcome, absent);
+    let mut record = Record::new(machine, &backends, outcome, absent);
+    record.against = peers.map(|peers| compare(&peers, &record.machine, &record.rows, &plan.asked()));
     print(&report(&record))?;
-    if let Some(path) = &args.json {
-        write_json(path, &record)?;
-        print(&format!("record: {}", shown(path)))?;
-    }
-    if let Some(path) = &args.plot {
-        write_png(path, &comparison_plot(&record))?;
-        print(&format!("plot: {}", shown(path)))?;
-    }
+    write(args, &record)?;
     Ok(Ending::Well)
 }
 
-/// The table, what is missing from it, and how to read it.
+/// What was left open, decided.
+struct Asked {
+    backends: Vec<String>,
+    threads: Vec<usize>,
+    layouts: Vec<Layout>,
+}
+
+impl Asked {
+    fn new(args: &Args, peers: Option<&Peers>) -> Self {
+        let or = |given: &[String], default: &str| match given {
+            [] => vec![default.to_string()],
+            given => given.to_vec(),
+        };
+        let layouts: Vec<Layout> = args.layout.iter().map(|&name| name.into()).collect();
+        match peers {
+            Some(peers) => Self {
+                backends: or(&args.backend, "simd"),
+                threads: if args.threads.is_empty() { vec![peers.threads] } else { args.threads.clone() },
+                layouts: if layouts.is_empty() { Layout::ALL.to_vec() } else { layouts },
+            },
+            None => Self {
+                backends: or(&args.backend, "all"),
+                threads: args.threads.clone(),
+                layouts: if layouts.is_empty() { vec![Layout::Nchw] } else { layouts },
+            },
+        }
+    }
+}
+
+fn write(args: &Args, record: &Record) -> Result<()> {
+    if let Some(path) = &args.json {
+        write_json(path, record)?;
+        print(&format!("record: {}", shown(path)))?;
+    }
+    if let Some(path) = &args.plot {
+        let plot = match &record.against {
+            Some(against) => ratio_plot(against, &record.machine),
+            None => comparison_plot(record),
+        };
+        write_png(path, &plot)?;
+        print(&format!("plot: {}", shown(path)))?;
+    }
+    if let (Some(path), Some(against)) = (&args.markdown, &record.against) {
+        write_file(path, table::markdown(against).as_bytes())?;
+        print(&format!("tables: {}", shown(path)))?;
+    }
+    Ok(())
+}
+
+/// The tables, what is missing from them, and how to read them.
 #[must_use]
 pub fn report(record: &Record) -> String {
-    let mut text = table::comparison(&record.rows, &record.machine.fma_peak_gflops);
-    text += "\n÷ static: over the same layer with one kernel and no attention, called in turn. runs: pairs of calls timed; 1 \
-             is a single measurement. worst error: largest \
-             |got − reference| over the first sample; of tolerance: over what case files allow.\n";
+    let mut text = table::comparison(&record.rows);
+    text += "÷ static: over the same layer with one kernel and no attention, called in turn. runs: calls timed; 1 is a \
+             single measurement. GFLOP/s and % peak: 2 · multiply-adds of the convolution, as the mathematics states \
+             it, over the median time; Winograd needs fewer. of tolerance: the largest |got − reference| over the \
+             first sample, as a share of what is allowed.\n";
     text += &table::skipped(&record.skipped);
+    if let Some(cold) = table::cold(&record.rows) {
+        text += &format!("\nexperts that no cache holds\n{cold}\n");
+    }
+    if let Some(threads) = table::threads(&record.rows) {
+        text += &format!("\nmore threads\n{threads}\n");
+    }
+    if let Some(against) = &record.against {
+        text += &against_peers(against);
+    }
     text
+}
+
+fn against_peers(against: &Against) -> String {
+    let Against { made, threads, versions, .. } = against;
+    let versions: Vec<_> = versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let made = made.as_ref().map_or_else(String::new, |made| format!(" made {made},"));
+    let mut text = format!("\nagainst peers:{made} {threads} thread(s); {}\n", versions.join(", "));
+    for warning in &against.warnings {
+        text += &format!("warning: {warning}\n");
+    }
+    text + &format!("{}\n{}\n", table::peers(against), table::goals(&against.targets))
 }
 
 /// The backends once per thread count; those without threads of their own only once.

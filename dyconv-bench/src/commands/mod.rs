@@ -4,8 +4,10 @@ pub mod backends;
 pub mod bench;
 pub mod explain;
 pub mod run;
+pub mod serve;
 pub mod show;
 pub mod verify;
+pub mod workloads;
 
 use std::path::Path;
 

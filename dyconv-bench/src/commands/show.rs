@@ -14,12 +14,13 @@ use crate::data::SEED;
 use crate::demo::{Copy, Demo, EXPLANATION, FILTERS, Mixed, PHOTOGRAPH, TEMPERATURES, sheet};
 use crate::draw::comparison_plot;
 use crate::machine::Machine;
-use crate::measure::Budget;
 use crate::output::{make_folder, print, write_json, write_png};
 use crate::picture::decode;
+use crate::precision::Storage;
 use crate::progress::Progress;
 use crate::record::{Absent, Record, VERSION};
 use crate::roster::Wanted;
+use crate::timing::Budget;
 use crate::workloads::select;
 
 /// Arguments of `dyconv` without a command.
@@ -140,6 +141,9 @@ fn layers(backends: &[AnyBackend], absent: Vec<Absent>, out: &Path) -> Result<Re
         workloads: select(&names)?,
         batches: Some(vec![1]),
         layouts: vec![Layout::Nchw],
+        storages: vec![Storage::F32],
+        cold: None,
+        direct: false,
         budget: Budget::GLANCE,
         longest_row: Duration::from_secs(3),
         longest_backend: Duration::from_secs(8),

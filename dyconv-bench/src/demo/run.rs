@@ -4,8 +4,8 @@ use dyconv_core::{AnyBackend, Backend, Call, DyConv2d, Prepare, Result, Tensor};
 use image::RgbImage;
 
 use super::{Copy, copies, layer, mean_colour};
-use crate::measure::worst_difference;
 use crate::picture::to_batch;
+use crate::problem::worst_difference;
 
 /// A picture, its copies, and the layer that is tuned to it.
 #[derive(Debug)]
