@@ -202,7 +202,7 @@ impl Backend for SimdBackend {
     }
 
     fn upload(&self, _: &mut SimdStream, host: TensorView<'_>) -> Result<SimdTensor> {
-        Ok(SimdTensor::new(host.shape(), host.layout(), host.data().to_vec()))
+        Ok(SimdTensor::new(host.shape(), host.layout(), host.data()))
     }
 
     fn forward(

@@ -5,6 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dyconv_core::{Handle, Layout, Shape, TensorView};
 
+use crate::buffer::Buffer;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// A tensor of the SIMD backend: shared host memory, written once, perhaps with its own channel sums.
 #[derive(Clone, Debug)]
 pub struct SimdTensor {
@@ -52,16 +57,25 @@ impl Handle for SimdTensor {
     }
 }
 
-/// A tensor's elements, which go back to where they came from when the last handle is dropped.
+/// A tensor's elements, which start on a cache line, so that channels last a vector of them is in one line, and go back
+/// to where they came from when the last handle is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    data: Vec<f32>,
+    data: Buffer,
     home: Option<Recycled>,
 }
 
-impl From<Vec<f32>> for Memory {
-    fn from(data: Vec<f32>) -> Self {
+impl From<&[f32]> for Memory {
+    fn from(elements: &[f32]) -> Self {
+        let mut data = Buffer::zeros(elements.len());
+        data.as_mut_slice().copy_from_slice(elements);
         Self { data, home: None }
+    }
+}
+
+impl From<Vec<f32>> for Memory {
+    fn from(elements: Vec<f32>) -> Self {
+        Self::from(elements.as_slice())
     }
 }
 
@@ -69,13 +83,13 @@ impl Deref for Memory {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.data
+        self.data.as_slice()
     }
 }
 
 impl Memory {
     pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut self.data
+        self.data.as_mut_slice()
     }
 }
 
@@ -89,7 +103,7 @@ impl Drop for Memory {
 
 /// The memory of a stream's dropped outputs, a bounded number of pieces.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Recycled(Arc<Mutex<Vec<Vec<f32>>>>);
+pub(crate) struct Recycled(Arc<Mutex<Vec<Buffer>>>);
 
 impl Recycled {
     /// Pieces kept: more than a network holds at once.
@@ -99,18 +113,21 @@ impl Recycled {
     pub(crate) fn take(&self, len: usize) -> Memory {
         let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The tightest piece that isn't twice too large.
-        let fitting =
-            pieces.iter().enumerate().filter(|(_, piece)| (len..=2 * len).contains(&piece.capacity()));
-        let mut data = match fitting.min_by_key(|(_, piece)| piece.capacity()).map(|(i, _)| i) {
+        let bytes = len * size_of::<f32>();
+        let fitting = pieces
+            .iter()
+            .enumerate()
+            .filter(|(_, piece)| (bytes..2 * bytes.max(LINE)).contains(&piece.bytes()));
+        let mut data = match fitting.min_by_key(|(_, piece)| piece.bytes()).map(|(i, _)| i) {
             Some(i) => pieces.swap_remove(i),
-            // Zeroed pages cost nothing until they are touched.
-            None => vec![0.0; len],
+            None => Buffer::default(),
         };
-        data.resize(len, 0.0);
+        // Zeroed pages cost nothing until they are touched.
+        data.scratch(len);
         Memory { data, home: Some(self.clone()) }
     }
 
-    fn give(&self, data: Vec<f32>) {
+    fn give(&self, data: Buffer) {
         let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if pieces.len() == Self::KEPT {
             pieces.remove(0);

@@ -33,6 +33,16 @@ pub(crate) fn activate<L: Lanes>(lanes: L, activation: Activation, x: L::V) -> L
     }
 }
 
+/// The least and the greatest value that an activation lets through, where it is no more than those.
+pub(crate) fn bounds(activation: Activation) -> Option<[f32; 2]> {
+    match activation {
+        Activation::None => Some([f32::NEG_INFINITY, f32::INFINITY]),
+        Activation::Relu => Some([0.0, f32::INFINITY]),
+        Activation::Relu6 => Some([0.0, 6.0]),
+        _ => None,
+    }
+}
+
 /// min(max(x, 0), high)
 #[inline(always)]
 fn clamp<L: Lanes>(lanes: L, high: f32, x: L::V) -> L::V {

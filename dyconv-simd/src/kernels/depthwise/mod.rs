@@ -6,8 +6,6 @@
 pub(crate) mod channels_first;
 mod channels_last;
 
-use std::ops::Range;
-
 use dyconv_core::Layout;
 
 use super::aggregate::aggregate;
@@ -56,15 +54,4 @@ pub(crate) fn depthwise<L: Lanes>(
         Layout::Nchw => channels_first::run(lanes, work, plane),
         Layout::Nhwc => channels_last::run(lanes, work, plane),
     }
-}
-
-/// The taps of output `o` that fall within `input`, along one axis.
-fn taps_inside(plan: &Plan, axis: usize, o: usize) -> Range<usize> {
-    let (config, geometry) = (&plan.config, &plan.geometry);
-    let (kernel, dilation, input) =
-        (config.kernel_size()[axis], config.dilation()[axis], geometry.input[axis]);
-    let (start, before) = (o * config.stride()[axis], geometry.before[axis]);
-    let first = before.saturating_sub(start).div_ceil(dilation).min(kernel);
-    let end = (input + before).saturating_sub(start).div_ceil(dilation).min(kernel);
-    first..end.max(first)
 }

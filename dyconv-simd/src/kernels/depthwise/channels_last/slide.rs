@@ -1,0 +1,134 @@
+//! Square kernels of three or five taps with a stride of one or two: a window slides along two rows of outputs at once.
+//!
+//! Every input is loaded once per band and multiplied by all the taps that it falls under, in both rows. Where those
+//! outputs aren't complete yet, their sums are pending in registers, as many per row as outputs share a column:
+//!
+//! ```text
+//! column        0   1   2   3   4          three taps, stride 1: column 2 is tap 2 of output 0, which is then complete,
+//! output 0     [0   1   2]                 tap 1 of output 1 and tap 0 of output 2
+//! output 1         [0   1   2]
+//! output 2             [0   1   2]
+//! ```
+
+use super::Outputs;
+use crate::lanes::{Lanes, Task};
+
+/// All outputs of a block.
+pub(super) struct Slide<'a, 't, const K: usize, const S: usize>(pub(super) Outputs<'a, 't>);
+
+impl<const K: usize, const S: usize> Task for Slide<'_, '_, K, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Outputs { plan, input, ref rows, weights, offset, clamp, .. } = self.0;
+        let rows = rows.clone();
+        let mut taps = [[lanes.splat(0.0); K]; K];
+        for ky in 0..K {
+            for kx in 0..K {
+                taps[ky][kx] = lanes.load(&weights[(ky * K + kx) * L::WIDTH..]);
+            }
+        }
+        let kernel =
+            Window::<L, K> { taps, offset: lanes.load(offset), clamp: clamp.map(|bound| lanes.splat(bound)) };
+        let ([height, _], before) = (plan.geometry.input, plan.geometry.before[0]);
+        let whole = input.channels == L::WIDTH;
+        let mut out = self.0;
+        for y in (rows.start..rows.end).step_by(2) {
+            let inside = y * S >= before && (y + 1) * S + K <= height + before;
+            match rows.end - y {
+                1 => kernel.band::<S, 1, false>(lanes, &mut out, y),
+                _ if whole && inside => kernel.band::<S, 2, true>(lanes, &mut out, y),
+                _ => kernel.band::<S, 2, false>(lanes, &mut out, y),
+            }
+        }
+    }
+}
+
+/// The most rows of input under a band: two rows of outputs, five taps, stride 2.
+const INPUT_ROWS: usize = 7;
+
+/// What stays in registers.
+struct Window<L: Lanes, const K: usize> {
+    taps: [[L::V; K]; K],
+    offset: L::V,
+    clamp: [L::V; 2],
+}
+
+impl<L: Lanes, const K: usize> Window<L, K> {
+    /// `R` rows of outputs from `y` on. Where vectors are full and no row falls outside, nothing needs to be asked.
+    #[inline(always)]
+    fn band<const S: usize, const R: usize, const INSIDE: bool>(
+        &self,
+        lanes: L,
+        outputs: &mut Outputs<'_, '_>,
+        y: usize,
+    ) {
+        let Outputs { plan, input, residual, ref mut out, .. } = *outputs;
+        let (under, pending) = (const { (R - 1) * S + K }, const { K.div_ceil(S) });
+        let ([height, columns], [_, width], [before_y, before_x]) =
+            (plan.geometry.input, plan.geometry.output, plan.geometry.before);
+        // Empty where a row falls outside the image.
+        let mut lines: [&[f32]; INPUT_ROWS] = [&[]; INPUT_ROWS];
+        let len = (columns - 1) * input.pixel + input.channels;
+        for i in 0..under {
+            let row = (y * S + i).wrapping_sub(before_y);
+            if INSIDE || row < height {
+                lines[i] = &input.x[row * columns * input.pixel..][..len];
+            }
+        }
+        let mut sums = [[self.offset; K]; R];
+        // The last outputs are complete some steps after they began.
+        for step in 0..width + pending - 1 {
+            for phase in 0..S {
+                let column = (step * S + phase).wrapping_sub(before_x);
+                if column >= columns {
+                    continue;
+                }
+                let at = column * input.pixel;
+                for i in 0..under {
+                    let value = if INSIDE {
+                        lanes.load(&lines[i][at..at + L::WIDTH])
+                    } else if lines[i].is_empty() {
+                        continue;
+                    } else {
+                        lanes.load_partial(&lines[i][at..][..input.channels])
+                    };
+                    for r in 0..R {
+                        if i < r * S || i - r * S >= K {
+                            continue;
+                        }
+                        for p in 0..pending {
+                            let kx = phase + p * S;
+                            if kx < K {
+                                sums[r][p] = lanes.mul_add(value, self.taps[i - r * S][kx], sums[r][p]);
+                            }
+                        }
+                    }
+                }
+            }
+            if step >= pending - 1 {
+                for r in 0..R {
+                    let pixel = (y + r) * width + step + 1 - pending;
+                    let mut sum = sums[r][pending - 1];
+                    if let Some(residual) = residual {
+                        let residual = &residual[pixel * plan.out_channels..][..input.channels];
+                        sum = lanes.add(sum, lanes.load_partial(residual));
+                    }
+                    let sum = lanes.min(self.clamp[1], lanes.max(self.clamp[0], sum));
+                    if INSIDE {
+                        lanes.store(sum, out.row_mut(pixel));
+                    } else {
+                        lanes.store_partial(sum, out.row_mut(pixel));
+                    }
+                }
+            }
+            for r in 0..R {
+                for p in (1..pending).rev() {
+                    sums[r][p] = sums[r][p - 1];
+                }
+                sums[r][0] = self.offset;
+            }
+        }
+    }
+}
