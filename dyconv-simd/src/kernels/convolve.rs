@@ -120,7 +120,7 @@ fn accumulate<L: Lanes>(
             let tile = Tile { x: &x[start..], step: *pixel, offsets: &[], panel, ahead, sums, resume };
             strided::<L>(patch.columns, block.vectors)(lanes, tile);
         }
-        Reading::Taps { .. } | Reading::Channels => unreachable!("depthwise plans have kernels of their own"),
+        Reading::Planes(_) | Reading::Channels => unreachable!("depthwise plans have kernels of their own"),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehl_ps, _mm_prefetch,
-    _mm_shuffle_ps, _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_fmadd_ps,
+    _mm_shuffle_ps, _mm256_add_ps, _mm256_alignr_epi8, _mm256_and_ps, _mm256_castpd_ps, _mm256_castps_pd,
+    _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
-    _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_set1_ps, _mm256_shuffle_ps,
-    _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permute4x64_pd, _mm256_set1_ps,
+    _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
 use super::{Lanes, MAX_WIDTH, Task};
@@ -121,6 +122,30 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn and(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_and_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn slide_up<const N: usize>(self, before: __m256, v: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe { slide_up::<N>(before, v) }
+    }
+
+    #[inline(always)]
+    fn slide_down<const N: usize>(self, v: __m256, after: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe { slide_down::<N>(v, after) }
+    }
+
+    #[inline(always)]
+    fn deinterleave(self, a: __m256, b: __m256) -> (__m256, __m256) {
+        // SAFETY: the token proves AVX2.
+        unsafe { deinterleave(a, b) }
+    }
+
+    #[inline(always)]
     fn reduce_add(self, v: __m256) -> f32 {
         // SAFETY: the token proves AVX.
         unsafe { reduce(v) }
@@ -137,6 +162,41 @@ impl Lanes for Avx2 {
         // SAFETY: a prefetch reads nothing that the program can see and never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(src.as_ptr().wrapping_add(at).cast()) }
     }
+}
+
+/// The halves that meet are brought together, then bytes shifted through them.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn slide_up<const N: usize>(before: __m256, v: __m256) -> __m256 {
+    const { assert!(N == 1 || N == 2) };
+    let between = _mm256_castps_si256(_mm256_permute2f128_ps::<0x21>(before, v));
+    let v = _mm256_castps_si256(v);
+    _mm256_castsi256_ps(match N {
+        1 => _mm256_alignr_epi8::<12>(v, between),
+        _ => _mm256_alignr_epi8::<8>(v, between),
+    })
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn slide_down<const N: usize>(v: __m256, after: __m256) -> __m256 {
+    const { assert!(N == 1 || N == 2) };
+    let between = _mm256_castps_si256(_mm256_permute2f128_ps::<0x21>(v, after));
+    let v = _mm256_castps_si256(v);
+    _mm256_castsi256_ps(match N {
+        1 => _mm256_alignr_epi8::<4>(between, v),
+        _ => _mm256_alignr_epi8::<8>(between, v),
+    })
+}
+
+/// Within each half first, then pairs change places.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn deinterleave(a: __m256, b: __m256) -> (__m256, __m256) {
+    let even = _mm256_castps_pd(_mm256_shuffle_ps::<0x88>(a, b));
+    let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0xdd>(a, b));
+    let in_order = |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(v));
+    (in_order(even), in_order(odd))
 }
 
 /// Halves added to halves, down to one lane.

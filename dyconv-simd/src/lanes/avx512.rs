@@ -1,10 +1,11 @@
 //! AVX-512: sixteen lanes, thirty-two registers, masks for what is partial.
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_storeu_ps,
-    _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+    __m512, __mmask16, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_alignr_epi32, _mm512_and_si512,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_ps,
+    _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
+    _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
 };
 
 use super::{Lanes, MAX_WIDTH, Task};
@@ -107,6 +108,30 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn and(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { and(a, b) }
+    }
+
+    #[inline(always)]
+    fn slide_up<const N: usize>(self, before: __m512, v: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { slide_up::<N>(before, v) }
+    }
+
+    #[inline(always)]
+    fn slide_down<const N: usize>(self, v: __m512, after: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { slide_down::<N>(v, after) }
+    }
+
+    #[inline(always)]
+    fn deinterleave(self, a: __m512, b: __m512) -> (__m512, __m512) {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { deinterleave(a, b) }
+    }
+
+    #[inline(always)]
     fn reduce_add(self, v: __m512) -> f32 {
         // SAFETY: the token proves AVX-512F.
         unsafe { _mm512_reduce_add_ps(v) }
@@ -123,6 +148,42 @@ impl Lanes for Avx512 {
         // SAFETY: a prefetch reads nothing that the program can see and never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(src.as_ptr().wrapping_add(at).cast()) }
     }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn and(a: __m512, b: __m512) -> __m512 {
+    _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_castps_si512(b)))
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn slide_up<const N: usize>(before: __m512, v: __m512) -> __m512 {
+    const { assert!(N == 1 || N == 2) };
+    let (before, v) = (_mm512_castps_si512(before), _mm512_castps_si512(v));
+    _mm512_castsi512_ps(match N {
+        1 => _mm512_alignr_epi32::<15>(v, before),
+        _ => _mm512_alignr_epi32::<14>(v, before),
+    })
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn slide_down<const N: usize>(v: __m512, after: __m512) -> __m512 {
+    const { assert!(N == 1 || N == 2) };
+    let (v, after) = (_mm512_castps_si512(v), _mm512_castps_si512(after));
+    _mm512_castsi512_ps(match N {
+        1 => _mm512_alignr_epi32::<1>(after, v),
+        _ => _mm512_alignr_epi32::<2>(after, v),
+    })
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn deinterleave(a: __m512, b: __m512) -> (__m512, __m512) {
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    (_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b))
 }
 
 /// Pairs and quadruples change places within each 128 bits, then the 128-bit quarters do, 4 × 4 of them.

@@ -71,6 +71,14 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller; a NaN in `b` goes through.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The bits that are set in both.
+    fn and(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `v`, each lane `N` places further up, behind the last `N` lanes of `before`; `N` is 1 or 2.
+    fn slide_up<const N: usize>(self, before: Self::V, v: Self::V) -> Self::V;
+    /// `v`, each lane `N` places further down, before the first `N` lanes of `after`; `N` is 1 or 2.
+    fn slide_down<const N: usize>(self, v: Self::V, after: Self::V) -> Self::V;
+    /// Of the lanes of `a` and then `b`: those at even places, those at odd places.
+    fn deinterleave(self, a: Self::V, b: Self::V) -> (Self::V, Self::V);
     /// The sum of all lanes, in one order.
     fn reduce_add(self, v: Self::V) -> f32;
     /// Rows to columns of the first `WIDTH` vectors; the others are left alone.

@@ -81,6 +81,32 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn and(self, a: f32x8, b: f32x8) -> f32x8 {
+        a & b
+    }
+
+    #[inline(always)]
+    fn slide_up<const N: usize>(self, before: f32x8, v: f32x8) -> f32x8 {
+        let (before, v) = (before.to_array(), v.to_array());
+        f32x8::new(std::array::from_fn(|i| if i < N { before[8 - N + i] } else { v[i - N] }))
+    }
+
+    #[inline(always)]
+    fn slide_down<const N: usize>(self, v: f32x8, after: f32x8) -> f32x8 {
+        let (v, after) = (v.to_array(), after.to_array());
+        f32x8::new(std::array::from_fn(|i| if i + N < 8 { v[i + N] } else { after[i + N - 8] }))
+    }
+
+    #[inline(always)]
+    fn deinterleave(self, a: f32x8, b: f32x8) -> (f32x8, f32x8) {
+        let (a, b) = (a.to_array(), b.to_array());
+        let every_other = |odd: usize| {
+            f32x8::new(std::array::from_fn(|i| if i < 4 { a[2 * i + odd] } else { b[2 * i - 8 + odd] }))
+        };
+        (every_other(0), every_other(1))
+    }
+
+    #[inline(always)]
     fn reduce_add(self, v: f32x8) -> f32 {
         let v = v.to_array();
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))

@@ -41,6 +41,10 @@ enum Probe {
     LoadPartial(Vec<f32>),
     StorePartial(Vec<f32>, usize),
     Prefetch(Vec<f32>),
+    And(Vec<f32>, Vec<f32>),
+    SlideUp(usize, Vec<f32>, Vec<f32>),
+    SlideDown(usize, Vec<f32>, Vec<f32>),
+    Deinterleave(bool, Vec<f32>, Vec<f32>),
 }
 
 impl Task for Probe {
@@ -62,6 +66,15 @@ impl Task for Probe {
                 let len = len.min(out.len());
                 lanes.store_partial(lanes.load(&a), &mut out[..len]);
                 return out;
+            }
+            Self::And(a, b) => lanes.and(lanes.load(&a), lanes.load(&b)),
+            Self::SlideUp(1, a, b) => lanes.slide_up::<1>(lanes.load(&a), lanes.load(&b)),
+            Self::SlideUp(_, a, b) => lanes.slide_up::<2>(lanes.load(&a), lanes.load(&b)),
+            Self::SlideDown(1, a, b) => lanes.slide_down::<1>(lanes.load(&a), lanes.load(&b)),
+            Self::SlideDown(_, a, b) => lanes.slide_down::<2>(lanes.load(&a), lanes.load(&b)),
+            Self::Deinterleave(odd, a, b) => {
+                let parted = lanes.deinterleave(lanes.load(&a), lanes.load(&b));
+                if odd { parted.1 } else { parted.0 }
             }
             Self::Prefetch(a) => {
                 lanes.prefetch(&a, 0);
@@ -140,6 +153,35 @@ fn partial_loads_and_stores_touch_no_other_lane() {
             let mut want = vec![-7.0; width];
             want[..loaded].copy_from_slice(&all[..loaded]);
             assert_eq!(run(Probe::StorePartial(all, len)), want);
+        }
+    });
+}
+
+#[test]
+fn and_keeps_or_clears_whole_lanes_even_of_nan() {
+    on_every_isa(|run, Facts { width, .. }| {
+        let mask: Vec<f32> = (0..width).map(|i| f32::from_bits(if i % 3 == 0 { 0 } else { !0 })).collect();
+        for value in [1.5, -0.0, f32::INFINITY, f32::NAN] {
+            let got = run(Probe::And(vec![value; width], mask.clone()));
+            for (got, mask) in got.iter().zip(&mask) {
+                assert_eq!(got.to_bits(), value.to_bits() & mask.to_bits());
+            }
+        }
+    });
+}
+
+#[test]
+fn lanes_slide_from_vector_to_vector_and_part_by_place() {
+    on_every_isa(|run, Facts { width, .. }| {
+        let both: Vec<f32> = (0..2 * width).map(|i| i as f32).collect();
+        let (a, b) = both.split_at(width);
+        for n in [1, 2] {
+            assert_eq!(run(Probe::SlideUp(n, a.to_vec(), b.to_vec())), both[width - n..][..width]);
+            assert_eq!(run(Probe::SlideDown(n, a.to_vec(), b.to_vec())), both[n..][..width]);
+        }
+        for odd in [false, true] {
+            let want: Vec<f32> = both.iter().copied().skip(usize::from(odd)).step_by(2).collect();
+            assert_eq!(run(Probe::Deinterleave(odd, a.to_vec(), b.to_vec())), want);
         }
     });
 }

@@ -3,9 +3,8 @@
 use dyconv_core::{Accuracy, Cost, Result, Shape};
 
 use super::patch::rows;
-use super::{Kernel, Plan};
+use super::{Kernel, Plan, Reading};
 use crate::isa::Traits;
-use crate::kernels::depthwise::channels_first;
 use crate::pack::blocks;
 
 impl Plan {
@@ -53,10 +52,10 @@ impl Plan {
         let taps = self.config.taps();
         if self.kernel == Kernel::Depthwise {
             let spread = self.config.out_channels_per_group() > 1;
-            let plane = match &self.copy {
-                Some(window) => channels_first::scratch(window, self.geometry.output[0], width),
-                None if spread => self.geometry.input[0] * self.geometry.input[1] * width,
-                None => 0,
+            let plane = match &self.reading {
+                Reading::Planes(way) => way.scratch(&self.geometry, width),
+                _ if spread => self.geometry.input[0] * self.geometry.input[1] * width,
+                _ => 0,
             };
             return taps * width + width + plane;
         }

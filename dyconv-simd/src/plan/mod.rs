@@ -11,6 +11,7 @@ use self::cost::slots;
 pub(crate) use self::patch::Patch;
 use self::patch::{patch, rows};
 use crate::isa::Traits;
+use crate::kernels::depthwise::Way;
 use crate::kernels::direct::Window;
 use crate::pack::Family;
 
@@ -63,11 +64,8 @@ pub(crate) enum Reading {
         /// From one pixel to the next.
         pixel: usize,
     },
-    /// Channels first, the vector over pixels.
-    Taps {
-        /// Where each tap begins in a channel's copy.
-        offsets: Vec<usize>,
-    },
+    /// Channels first, the vector over pixels of a channel.
+    Planes(Way),
     /// Channels last, the vector over channels: by position.
     Channels,
 }
@@ -87,7 +85,7 @@ pub(crate) struct Plan {
     pub(crate) grid: [usize; 2],
     /// The most rows and columns of a patch.
     pub(crate) patch: [usize; 2],
-    /// The padded copy: of all channels for direct, of one for depthwise.
+    /// The padded copy that direct reads.
     pub(crate) copy: Option<Window>,
     pub(crate) reading: Reading,
     traits: Traits,
@@ -132,7 +130,6 @@ impl Plan {
         let grid = if kernel == Kernel::Pointwise { [1, height * width] } else { [height, width] };
         let copy = match (kernel, config.layout()) {
             (Kernel::Direct, _) => Some(Window::new(config, &geometry, config.in_channels())?),
-            (Kernel::Depthwise, Layout::Nchw) => Some(Window::new(config, &geometry, 1)?),
             _ => None,
         };
         let reading = match (kernel, &copy, config.layout()) {
@@ -146,7 +143,9 @@ impl Plan {
                 Reading::Windows { offsets: (0..step).map(|c| c * pixels).collect(), row: 0, channel: pixels }
             }
             (Kernel::Pointwise, _, Layout::Nhwc) => Reading::Strided { pixel: config.in_channels() },
-            (Kernel::Depthwise, Some(window), _) => Reading::Taps { offsets: window.offsets(1) },
+            (Kernel::Depthwise, _, Layout::Nchw) => {
+                Reading::Planes(Way::new(config, &geometry, traits.width)?)
+            }
             _ => Reading::Channels,
         };
         Ok(Self {
@@ -166,10 +165,7 @@ impl Plan {
 
     /// The copy that every sample needs, in floats; 0 where the input is read as it lies.
     pub(crate) fn copied(&self) -> usize {
-        match (self.kernel, &self.copy) {
-            (Kernel::Direct, Some(window)) => window.len(),
-            _ => 0,
-        }
+        self.copy.as_ref().map_or(0, Window::len)
     }
 }
 

@@ -3,15 +3,17 @@
 //! There is no reduction over channels to broadcast along, so each layout has the vector where its memory is
 //! contiguous: over channels in `channels_last`, over pixels in `channels_first`.
 
-pub(crate) mod channels_first;
+mod channels_first;
 mod channels_last;
 
-use dyconv_core::Layout;
+use dyconv_core::{Activation, Layout};
 
+pub(crate) use self::channels_first::Way;
+use super::activate::{activate, bounds};
 use super::aggregate::aggregate;
 use super::convolve::{Sample, channel_offsets};
 use super::output::Target;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Task};
 use crate::pack::{Block, Packed};
 use crate::plan::Plan;
 use crate::stream::Scratch;
@@ -53,5 +55,32 @@ pub(crate) fn depthwise<L: Lanes>(
     match plan.config.layout() {
         Layout::Nchw => channels_first::run(lanes, work, plane),
         Layout::Nhwc => channels_last::run(lanes, work, plane),
+    }
+    if bounds(sample.activation).is_none() {
+        lanes.vectorize(Activate { activation: sample.activation, pixels: plan.pixels(), target });
+    }
+}
+
+/// Step 7 for a block that has just been written, where it is more than two bounds: the kernels keep their registers.
+struct Activate<'a, 't> {
+    activation: Activation,
+    pixels: usize,
+    target: &'a mut Target<'t>,
+}
+
+impl Task for Activate<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let act = |out: &mut [f32]| {
+            for out in out.chunks_mut(L::WIDTH) {
+                lanes.store_partial(activate(lanes, self.activation, lanes.load_partial(out)), out);
+            }
+        };
+        match self.target {
+            Target::Planes(planes) => act(planes),
+            Target::Columns(columns) => (0..self.pixels).for_each(|pixel| act(columns.row_mut(pixel))),
+        }
     }
 }

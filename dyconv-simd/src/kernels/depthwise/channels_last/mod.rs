@@ -9,15 +9,13 @@ mod slide;
 
 use std::ops::Range;
 
-use dyconv_core::Activation;
-
 use self::any::AnyTaps;
 use self::slide::Slide;
 use super::Work;
 use crate::buffer::Buffer;
-use crate::kernels::activate::{activate, bounds};
+use crate::kernels::activate::bounds;
 use crate::kernels::output::{Columns, Target};
-use crate::lanes::{Lanes, Task};
+use crate::lanes::Lanes;
 use crate::plan::Plan;
 
 /// A block's input, channels last.
@@ -79,27 +77,5 @@ pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
         ([5, 5], [1, 1], [1, 1]) => lanes.vectorize(Slide::<5, 1>(outputs)),
         ([5, 5], [2, 2], [1, 1]) => lanes.vectorize(Slide::<5, 2>(outputs)),
         _ => lanes.vectorize(AnyTaps(outputs)),
-    }
-    if bounds(sample.activation).is_none() {
-        lanes.vectorize(Activate { activation: sample.activation, pixels: 0..plan.pixels(), out });
-    }
-}
-
-/// Step 7 for outputs that have just been written, where it is more than two bounds.
-struct Activate<'a, 't> {
-    activation: Activation,
-    pixels: Range<usize>,
-    out: &'a mut Columns<'t>,
-}
-
-impl Task for Activate<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        for pixel in self.pixels {
-            let out = self.out.row_mut(pixel);
-            lanes.store_partial(activate(lanes, self.activation, lanes.load_partial(out)), out);
-        }
     }
 }

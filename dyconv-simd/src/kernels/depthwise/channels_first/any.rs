@@ -1,54 +1,46 @@
-//! The vector over pixels of one channel: weights are broadcast, and each input plane is copied with its padding, so
-//! that every tap of neighbouring outputs is one contiguous read.
+//! Kernels, strides and dilations of any kind: each input plane is copied with its padding, so that every tap of
+//! neighbouring outputs is one contiguous read.
 //!
 //! In the copy, output `(y, x)` is `y·row + x` after where a tap begins, whatever the stride. Where rows are hardly
 //! longer than the outputs', the whole plane is one run of outputs, a few of which lie between rows and are dropped: a
 //! row of seven would fill less than half a vector. Else every row is a run.
 
-use dyconv_core::Activation;
-
-use super::Work;
-use crate::buffer::Buffer;
-use crate::kernels::activate::activate;
+use super::Planes;
 use crate::kernels::direct::{Segment, Window};
-use crate::kernels::output::Target;
 use crate::lanes::{Lanes, Task};
-use crate::plan::{Plan, Reading};
+use crate::plan::Plan;
 
 /// Vectors computed at a time.
 const TILE: usize = 4;
 
-pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
-    let Work { plan, block, sample, weights, offset, target } = work;
-    let Target::Planes(planes) = target else { return };
-    let (Some(window), Reading::Taps { offsets }) = (&plan.copy, &plan.reading) else { return };
-    let [height, width] = plan.geometry.input;
-    let multiplier = plan.config.out_channels_per_group();
-    let (copy, sums) = plane
+/// Any taps.
+pub(super) fn run<L: Lanes>(lanes: L, planes: Planes<'_>, window: &Window, offsets: &[usize]) {
+    let Planes { plan, input, weights, offset, clamp, residual, out, scratch: buffer } = planes;
+    let (copy, sums) = buffer
         .scratch(scratch(window, plan.geometry.output[0], L::WIDTH))
         .split_at_mut(window.len() + TILE * L::WIDTH);
     // The padding lies at the same place for every channel.
     copy.fill(0.0);
     let mut copied = None;
-    for (lane, out) in planes.chunks_exact_mut(plan.pixels()).enumerate() {
-        let channel = (block.first + lane) / multiplier;
+    for (lane, out) in out.chunks_exact_mut(plan.pixels()).enumerate() {
+        let channel = (input.first + lane) / input.multiplier;
         if copied != Some(channel) {
-            let input = &sample.x[channel * height * width..][..height * width];
-            lanes.vectorize(Copy { window, x: input, width, copy });
+            let (x, width) = (input.plane(plan, lane), plan.geometry.input[1]);
+            lanes.vectorize(Copy { window, x, width, copy });
             copied = Some(channel);
         }
         for run in runs(plan, window, L::WIDTH) {
             let (weights, offset) = (&weights[lane..], offset[lane]);
             lanes.vectorize(Run { copy, offsets, weights, offset, run, sums });
         }
-        let residual = sample.residual.map(|r| &r[(block.first + lane) * plan.pixels()..][..plan.pixels()]);
-        let (width, row, activation) = (plan.geometry.output[1], window.row, sample.activation);
-        lanes.vectorize(Finish { sums, row, width, residual, activation, out });
+        let residual = residual.map(|residual| &residual[lane * out.len()..][..out.len()]);
+        let (width, row) = (plan.geometry.output[1], window.row);
+        lanes.vectorize(Finish { sums, row, width, residual, clamp, out });
     }
 }
 
 /// Floats of the copy and of the sums, each with room for the last tile's overhang.
-pub(crate) fn scratch(window: &Window, rows: usize, vector: usize) -> usize {
+pub(super) fn scratch(window: &Window, rows: usize, vector: usize) -> usize {
     window.len() + rows * window.row + 2 * TILE * vector
 }
 
@@ -133,14 +125,14 @@ impl Task for Run<'_> {
     }
 }
 
-/// Steps 6 and 7 of one channel, and the store.
+/// Step 6 of one channel, the bounds of step 7, and the store.
 struct Finish<'a> {
     sums: &'a [f32],
     /// From one row of sums to the next.
     row: usize,
     width: usize,
     residual: Option<&'a [f32]>,
-    activation: Activation,
+    clamp: [f32; 2],
     out: &'a mut [f32],
 }
 
@@ -149,7 +141,8 @@ impl Task for Finish<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Self { sums, row, width, residual, activation, out } = self;
+        let Self { sums, row, width, residual, clamp, out } = self;
+        let [low, high] = clamp.map(|bound| lanes.splat(bound));
         for (y, out) in out.chunks_exact_mut(width).enumerate() {
             let sums = &sums[y * row..][..width];
             let residual = residual.map(|residual| &residual[y * width..][..width]);
@@ -158,7 +151,7 @@ impl Task for Finish<'_> {
                 if let Some(residual) = residual {
                     sum = lanes.add(sum, lanes.load_partial(&residual[i * L::WIDTH..]));
                 }
-                lanes.store_partial(activate(lanes, activation, sum), out);
+                lanes.store_partial(lanes.min(high, lanes.max(low, sum)), out);
             }
         }
     }
