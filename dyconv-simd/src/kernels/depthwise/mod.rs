@@ -3,7 +3,9 @@
 //! There is no reduction over channels to broadcast along, so each layout has the vector where its memory is
 //! contiguous: over channels in `channels_last`, over pixels in `channels_first`.
 
+#[expect(clippy::needless_range_loop, reason = "taps go by number in several arrays at once")]
 mod channels_first;
+#[expect(clippy::needless_range_loop, reason = "taps go by number in several arrays at once")]
 mod channels_last;
 
 use dyconv_core::{Activation, Layout};
@@ -73,14 +75,21 @@ impl Task for Activate<'_, '_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let act = |out: &mut [f32]| {
-            for out in out.chunks_mut(L::WIDTH) {
-                lanes.store_partial(activate(lanes, self.activation, lanes.load_partial(out)), out);
-            }
-        };
+        let activation = self.activation;
         match self.target {
-            Target::Planes(planes) => act(planes),
-            Target::Columns(columns) => (0..self.pixels).for_each(|pixel| act(columns.row_mut(pixel))),
+            Target::Planes(planes) => activate_in_place(lanes, activation, planes),
+            Target::Columns(columns) => {
+                for pixel in 0..self.pixels {
+                    activate_in_place(lanes, activation, columns.row_mut(pixel));
+                }
+            }
         }
+    }
+}
+
+#[inline(always)]
+fn activate_in_place<L: Lanes>(lanes: L, activation: Activation, out: &mut [f32]) {
+    for out in out.chunks_mut(L::WIDTH) {
+        lanes.store_partial(activate(lanes, activation, lanes.load_partial(out)), out);
     }
 }
