@@ -186,12 +186,15 @@ impl Backend for SimdBackend {
     }
 
     fn prepare(&self, layer: &DyConv2d, how: &Prepare) -> Result<SimdLayer> {
+        let unsupported = |what| Err(Error::Unsupported { backend: self.info.id.clone(), what });
         match how.precision {
-            Precision::F32 => SimdLayer::new(layer, how, self.isa, self.token.traits(), self.forced),
-            precision => Err(Error::Unsupported {
-                backend: self.info.id.clone(),
-                what: format!("experts in precision {precision:?}"),
-            }),
+            Precision::Bf16 | Precision::F16 if how.trainable => {
+                unsupported(format!("a trainable layer in precision {:?}; train it in F32", how.precision))
+            }
+            Precision::F32 | Precision::Bf16 | Precision::F16 => {
+                SimdLayer::new(layer, how, self.isa, self.token.traits(), self.forced)
+            }
+            precision => unsupported(format!("experts in precision {precision:?}")),
         }
     }
 

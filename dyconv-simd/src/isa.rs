@@ -14,7 +14,7 @@ use crate::lanes::{Lanes, Portable};
 pub enum Isa {
     /// What every machine has: `wide` vectors, chosen when this crate was built.
     Portable,
-    /// AVX2 with FMA.
+    /// AVX2 with FMA and F16C.
     Avx2,
     /// AVX-512.
     Avx512,
@@ -81,7 +81,7 @@ impl Isa {
     pub(crate) fn instructions(self) -> &'static str {
         match self {
             Self::Portable => "portable vectors",
-            Self::Avx2 => "AVX2 and FMA",
+            Self::Avx2 => "AVX2, FMA and F16C",
             Self::Avx512 => "AVX-512F",
         }
     }

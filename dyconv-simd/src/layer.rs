@@ -50,7 +50,7 @@ impl SimdLayer {
             config,
             how: *how,
             isa,
-            packed: Packed::new(layer, plan.kernel.family(), traits, !how.trainable),
+            packed: Packed::new(layer, plan.kernel.family(), traits, how.precision, !how.trainable)?,
             head: head.map(|(head, squash)| Head { fc1: head.fc1, fc2: head.fc2, squash }),
             norm: params.batch_norm.clone().filter(|_| how.trainable),
             traits,

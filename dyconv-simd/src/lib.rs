@@ -33,6 +33,13 @@
 //! columns of one output. Outputs are divided among threads, sums never, so results have the same bits with any number
 //! of them.
 //!
+//! # Experts in 16 bits
+//!
+//! With [`dyconv_core::Precision::Bf16`] or `F16` in [`dyconv_core::Prepare`] experts take half the memory, and a run reads
+//! half the bytes, which is what counts where they exceed the caches. They are rounded to nearest even, with batch norm's
+//! scale folded in; everything is still summed in f32, and biases, batch norm's shift and the attention head stay f32. A
+//! weight beyond the format's range is refused by name. A layer to be trained is kept in f32, as small steps would be lost.
+//!
 //! # Choice
 //!
 //! | | builder | environment | default |
@@ -44,8 +51,7 @@
 //!
 //! # Current limits
 //!
-//! Experts are stored as f32 only; another [`dyconv_core::Precision`] is an error. Activations that need exp, tanh or erf are
-//! computed lane by lane. AVX-512 and AVX2 need x86-64; elsewhere there are the portable vectors.
+//! Activations that need exp, tanh or erf are computed lane by lane. AVX-512 and AVX2 need x86-64; elsewhere there are the portable vectors.
 
 #![deny(unsafe_code)]
 
@@ -62,6 +68,7 @@ mod pack;
 #[doc(hidden)]
 pub mod peak;
 mod plan;
+mod round;
 mod store;
 mod stream;
 mod tensor;

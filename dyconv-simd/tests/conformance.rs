@@ -1,6 +1,7 @@
-//! The conformance suite on every instruction set, every plan forced on its small shapes, and 1 thread against 3.
+//! The conformance suite on every instruction set, every plan forced on its small shapes, experts in 16 bits, and
+//! 1 thread against 3.
 
-use dyconv_core::Result;
+use dyconv_core::{Precision, Result};
 use dyconv_simd::{Isa, Kernel, SimdBackend};
 
 /// `DYCONV_REQUIRE_ALL_ISAS=1` makes skipping what the CPU has a failure; `tests/sentinel.rs` watches the detection.
@@ -27,6 +28,20 @@ macro_rules! every_plan {
                 chosen,
                 SimdBackend::builder().isa($isa).threads(1).build(),
                 required = must_run($isa),
+                same_bits_as = SimdBackend::builder().isa($isa).threads(3).serial_below(0).build(),
+            );
+            dyconv_core::conformance_tests!(
+                bf16,
+                SimdBackend::builder().isa($isa).threads(1).build(),
+                required = must_run($isa),
+                precision = Precision::Bf16,
+                same_bits_as = SimdBackend::builder().isa($isa).threads(3).serial_below(0).build(),
+            );
+            dyconv_core::conformance_tests!(
+                f16,
+                SimdBackend::builder().isa($isa).threads(1).build(),
+                required = must_run($isa),
+                precision = Precision::F16,
                 same_bits_as = SimdBackend::builder().isa($isa).threads(3).serial_below(0).build(),
             );
             dyconv_core::conformance_tests!(

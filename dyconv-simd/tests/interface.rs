@@ -102,14 +102,29 @@ fn what_slices_cannot_do_is_refused_by_name() {
 }
 
 #[test]
-fn reduced_precision_is_refused() {
+fn sixteen_bits_halve_the_experts_and_are_refused_only_where_they_cannot_hold_them() {
+    let backend = SimdBackend::new().unwrap();
+    let wide = |weight: f32| {
+        let config = Options::new(64, 64).experts(4).attention(Attention::Given).build().unwrap();
+        let weight = vec![weight; 4 * 64 * 64];
+        DyConv2d::new(config, Params { weight, bias: None, attention: None, batch_norm: None }).unwrap()
+    };
+    let peak = |how| {
+        let shape = Shape::new(1, 64, 4, 4).unwrap();
+        let plan = backend.plan(&backend.prepare(&wide(0.5), &how).unwrap(), shape).unwrap();
+        plan.peak_bytes
+    };
     for precision in [Precision::Bf16, Precision::F16] {
-        let error = SimdBackend::new()
-            .unwrap()
-            .prepare(&layer(), &Prepare::default().precision(precision))
-            .unwrap_err();
+        let how = Prepare::default().precision(precision);
+        assert_eq!(peak(Prepare::default()) - peak(how), 2 * 4 * 64 * 64);
+        let error = backend.prepare(&layer(), &how.trainable(true)).unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }));
-        assert!(error.to_string().contains(&format!("experts in precision {precision:?}")), "{error}");
+        assert!(
+            error.to_string().contains(&format!("a trainable layer in precision {precision:?}")),
+            "{error}"
+        );
+        let error = backend.prepare(&wide(f32::MAX), &how).unwrap_err();
+        assert!(error.to_string().starts_with("a weight of expert 0, output channel 0 is 3402"), "{error}");
     }
 }
 

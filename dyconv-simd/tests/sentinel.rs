@@ -23,7 +23,7 @@ fn reported(isa: Isa) -> Option<bool> {
     let flags: Vec<&str> = info.lines().find(|line| line.starts_with("flags"))?.split_whitespace().collect();
     let wanted: &[&str] = match isa {
         Isa::Portable => &[],
-        Isa::Avx2 => &["avx2", "fma"],
+        Isa::Avx2 => &["avx2", "fma", "f16c"],
         Isa::Avx512 => &["avx512f"],
     };
     Some(wanted.iter().all(|flag| flags.contains(flag)))

@@ -1,5 +1,7 @@
 //! What a backend says of itself, and of a plan; what it is asked to prepare and to pool.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Accuracy, Config, Cost, Result, Shape, StageCost};
 
 /// Who a backend is.
@@ -93,14 +95,15 @@ impl Plan {
     }
 }
 
-/// How experts are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// How experts are stored. Everything is summed in f32 or better, whatever they are stored as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Precision {
     /// 32-bit floats.
     #[default]
     F32,
-    /// bfloat16: 8 bits of mantissa.
+    /// bfloat16: 8 bits of mantissa; an expert that would round to infinity is refused.
     Bf16,
     /// IEEE half precision: 11 bits of mantissa; an expert beyond its range is refused.
     F16,
@@ -111,7 +114,8 @@ pub enum Precision {
 #[non_exhaustive]
 #[must_use]
 pub struct Prepare {
-    /// How experts are stored. A backend that can't is an [`crate::Error::Unsupported`].
+    /// How experts are stored. A backend that can't is an [`crate::Error::Unsupported`], as is a trainable layer in less
+    /// than 32 bits.
     pub precision: Precision,
     /// The input shape to expect: a hint; another shape still works.
     pub input: Option<Shape>,

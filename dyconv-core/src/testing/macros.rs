@@ -8,6 +8,7 @@
 /// - `cases = N`: random problems per law, 256 by default; `DYCONV_CASES` overrides it;
 /// - `required = BOOL`: whether a backend that this machine lacks ([`Error::Unavailable`](crate::Error::Unavailable))
 ///   is a failure; otherwise one line on stderr starts with `SKIPPED` and says why;
+/// - `precision = PRECISION`: how experts are stored, [`Precision::F32`](crate::Precision::F32) by default;
 /// - `same_bits_as = EXPR`: another backend, say with another number of threads, that must give the
 ///   same bits.
 ///
@@ -23,11 +24,12 @@ macro_rules! conformance_tests {
         $name:ident, $backend:expr
         $(, cases = $cases:expr)?
         $(, required = $required:expr)?
+        $(, precision = $precision:expr)?
         $(, same_bits_as = $other:expr)?
         $(,)?
     ) => {
         $crate::__with_laws!(
-            __conformance_module, $name, $backend, ($($cases)?), ($($required)?), ($($other)?)
+            __conformance_module, $name, $backend, ($($cases)?), ($($required)?), ($($precision)?), ($($other)?)
         );
     };
 }
@@ -81,7 +83,8 @@ macro_rules! __law_table {
 #[macro_export]
 macro_rules! __conformance_module {
     (
-        $name:ident, $backend:expr, ($($cases:expr)?), ($($required:expr)?), ($($other:expr)?);
+        $name:ident, $backend:expr, ($($cases:expr)?), ($($required:expr)?), ($($precision:expr)?),
+        ($($other:expr)?);
         $($law:ident),*
     ) => {
         mod $name {
@@ -93,6 +96,7 @@ macro_rules! __conformance_module {
 
             static SHARED: $crate::testing::Shared = $crate::testing::Shared::new();
             const CASES: u32 = [$($cases,)? 256][0];
+            const PRECISION: $crate::Precision = [$($precision,)? $crate::Precision::F32][0];
 
             fn required() -> bool {
                 [$($required,)? false][0]
@@ -103,7 +107,7 @@ macro_rules! __conformance_module {
                 fn $law() {
                     let backend = SHARED.get(module_path!(), required(), || $backend);
                     $crate::testing::check(
-                        backend, module_path!(), stringify!($law), CASES, $crate::testing::laws::$law,
+                        backend, module_path!(), stringify!($law), (CASES, PRECISION), $crate::testing::laws::$law,
                     );
                 }
             )*
@@ -114,7 +118,7 @@ macro_rules! __conformance_module {
                     static OTHER: $crate::testing::Shared = $crate::testing::Shared::new();
                     let one = SHARED.get(module_path!(), required(), || $backend);
                     let other = OTHER.get(module_path!(), required(), || $other);
-                    $crate::testing::check_pair(one, other, module_path!(), CASES);
+                    $crate::testing::check_pair(one, other, module_path!(), (CASES, PRECISION));
                 }
             )?
         }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::fill::Fill;
 use super::instance::Instance;
 use crate::{
-    Activation, Attention, Config, DyConv2d, Options, ParamSpec, Params, Prepare, Result, Shape, Tensor,
+    Activation, Attention, Config, DyConv2d, Options, ParamSpec, Params, Precision, Prepare, Result, Shape,
+    Tensor,
 };
 
 /// What kind of numbers a problem's tensors hold.
@@ -66,6 +67,9 @@ pub struct Problem {
     pub head_biases: [bool; 2],
     /// Which input shape the backend is told to expect.
     pub hint: Hint,
+    /// How experts are stored. In less than 32 bits batch norm is always folded.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl fmt::Debug for Problem {
@@ -92,6 +96,7 @@ impl Problem {
             batch_statistics: false,
             head_biases: [true, true],
             hint: Hint::Right,
+            precision: Precision::F32,
         }
     }
 
@@ -114,6 +119,12 @@ impl Problem {
     #[must_use]
     pub fn without_batch_norm(self) -> Self {
         Self { batch_statistics: false, ..self }.with(|options| options.batch_norm(None))
+    }
+
+    /// The same problem with its experts stored otherwise.
+    #[must_use]
+    pub fn at(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The same problem with another activation.
@@ -157,9 +168,11 @@ impl Problem {
         };
         // Batch statistics need values; the typed error for too few of them has a test of its own.
         let enough = output.batch() * output.pixels() > 1;
-        let batch_statistics = self.batch_statistics && self.config.batch_norm().is_some() && enough;
+        let trainable = self.precision == Precision::F32;
+        let batch_statistics =
+            self.batch_statistics && self.config.batch_norm().is_some() && enough && trainable;
         Ok(Instance {
-            how: self.how()?.trainable(self.trainable || batch_statistics),
+            how: self.how()?.trainable((self.trainable || batch_statistics) && trainable),
             input: self.activations("input", shape),
             attention: if attention { Some(self.attention("pi")?) } else { None },
             temperature: self.temperature.filter(|_| softmax && !attention),
@@ -186,10 +199,11 @@ impl Problem {
 
     fn how(&self) -> Result<Prepare> {
         let shape = self.input_shape()?;
+        let how = Prepare::default().precision(self.precision);
         Ok(match self.hint {
-            Hint::Absent => Prepare::default(),
-            Hint::Right => Prepare::default().input(shape),
-            Hint::Wrong => Prepare::default().input(Shape::new(
+            Hint::Absent => how,
+            Hint::Right => how.input(shape),
+            Hint::Wrong => how.input(Shape::new(
                 shape.batch() + 2,
                 shape.channels(),
                 shape.height() + 3,

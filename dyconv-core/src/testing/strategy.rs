@@ -5,7 +5,7 @@ use proptest::sample::select;
 use proptest::{bool, option, prop_oneof};
 
 use super::problem::{Data, Hint, Problem};
-use crate::{Activation, Attention, BatchNorm, Config, Layout, Options, Padding, Result, Squash};
+use crate::{Activation, Attention, BatchNorm, Config, Layout, Options, Padding, Precision, Result, Squash};
 
 /// Most multiply-adds of a problem's convolution.
 const MOST_MULTIPLY_ADDS: usize = 20_000;
@@ -206,6 +206,7 @@ fn assemble(
         trainable,
         batch_statistics,
         head_biases: call.head_biases,
+        precision: Precision::F32,
         hint: call.hint,
         ..Problem::new(config, [batch, input[0], input[1]])
     }

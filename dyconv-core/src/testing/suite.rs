@@ -12,7 +12,7 @@ use proptest::test_runner::{
 use super::fill::Fill;
 use super::verdict::{Failure, Verdict};
 use super::{Problem, Settings, cases, problems};
-use crate::{Backend, Error, Result};
+use crate::{Backend, Error, Precision, Result};
 
 /// A problem for which a law is broken.
 #[derive(Clone, Debug)]
@@ -151,12 +151,13 @@ pub fn check<B: Backend>(
     backend: Option<&B>,
     module: &str,
     law: &str,
-    cases: u32,
+    (cases, precision): (u32, Precision),
     test: fn(&B, &Problem) -> Verdict,
 ) {
     let Some(backend) = backend else { return };
     let settings = Settings::from_environment(cases);
-    if let Err(broken) = for_all(law, &settings, |problem| test(backend, problem)) {
+    if let Err(broken) = for_all(law, &settings, |problem| test(backend, &problem.clone().at(precision))) {
+        let broken = Broken { problem: broken.problem.at(precision), ..broken };
         panic!("{module}: {}: {broken}", backend.info().id);
     }
 }
@@ -165,13 +166,19 @@ pub fn check<B: Backend>(
 ///
 /// # Panics
 /// Where they don't.
-pub fn check_pair<A: Backend, B: Backend>(one: Option<&A>, other: Option<&B>, module: &str, cases: u32) {
+pub fn check_pair<A: Backend, B: Backend>(
+    one: Option<&A>,
+    other: Option<&B>,
+    module: &str,
+    (cases, precision): (u32, Precision),
+) {
     let (Some(one), Some(other)) = (one, other) else { return };
     let settings = Settings::from_environment(cases);
     let law = "same_bits";
-    if let Err(broken) =
-        for_all(law, &settings, |problem| super::laws::repeatable_across(one, other, problem))
-    {
+    if let Err(broken) = for_all(law, &settings, |problem| {
+        super::laws::repeatable_across(one, other, &problem.clone().at(precision))
+    }) {
+        let broken = Broken { problem: broken.problem.at(precision), ..broken };
         panic!("{module}: {} and {}: {broken}", one.info().id, other.info().id);
     }
 }

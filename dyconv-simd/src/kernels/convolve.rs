@@ -8,7 +8,7 @@ use super::ahead::LINE;
 use super::output::Target;
 use super::tile::{Tile, strided, windows};
 use crate::lanes::{Lanes, MAX_WIDTH, Task};
-use crate::pack::{Block, Packed};
+use crate::pack::{Block, Packed, Weights};
 use crate::plan::{Patch, Plan, Reading};
 use crate::stream::Scratch;
 
@@ -45,17 +45,9 @@ pub(crate) fn convolve<L: Lanes>(
     let sums = sums.scratch(waiting * lanes_per_pixel);
     for from in (0..plan.reduction_channels).step_by(plan.step) {
         let channels = plan.step.min(plan.reduction_channels - from);
-        let weights = packed.weights(block, from, channels);
-        let weights = match sample.pi {
-            None => weights,
-            Some(pi) => {
-                let panel = panel.scratch(weights.len() / pi.len());
-                aggregate(lanes, weights, pi, panel);
-                panel
-            }
-        };
+        let weights = super::aggregate::panel(lanes, packed.weights(block, from, channels), sample.pi, panel);
         // While this panel is used, the experts of the next come nearer.
-        let ahead = packed.after(block, from, channels).filter(|_| sample.pi.is_some()).unwrap_or_default();
+        let ahead = packed.after(block, from, channels);
         let mut asked = 0;
         let mut done = 0;
         let last = from + channels == plan.reduction_channels;
@@ -88,7 +80,7 @@ pub(crate) fn channel_offsets<'a, L: Lanes>(
     match (packed.bias(block), pi) {
         (None, _) => out.fill(0.0),
         (Some(bias), None) => out.copy_from_slice(bias),
-        (Some(bias), Some(pi)) => aggregate(lanes, bias, pi, out),
+        (Some(bias), Some(pi)) => aggregate(lanes, Weights::F32(bias), pi, out),
     }
     if let Some(shift) = packed.shift(block) {
         out.iter_mut().zip(shift).for_each(|(offset, shift)| *offset += shift);

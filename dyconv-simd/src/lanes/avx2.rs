@@ -1,24 +1,29 @@
-//! AVX2 with FMA: eight lanes, sixteen registers.
+//! AVX2 with FMA and F16C, which every CPU with AVX2 has: eight lanes, sixteen registers.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehl_ps, _mm_prefetch,
-    _mm_shuffle_ps, _mm256_add_ps, _mm256_alignr_epi8, _mm256_and_ps, _mm256_castpd_ps, _mm256_castps_pd,
-    _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
+    __m128i, __m256, __m256i, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
+    _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps, _mm256_add_ps, _mm256_alignr_epi8, _mm256_and_ps,
+    _mm256_and_si256, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps_si256, _mm256_castps256_ps128,
+    _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
-    _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permute4x64_pd, _mm256_set1_ps,
-    _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permute4x64_pd, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_unpackhi_ps,
+    _mm256_unpacklo_ps,
 };
 
 use super::{Lanes, MAX_WIDTH, Task};
 
-/// Proof that this CPU has AVX2 and FMA.
+/// Proof that this CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx2(());
 
 impl Avx2 {
     /// The token, where the CPU has the instructions.
     pub(crate) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        let all = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        all.then_some(Self(()))
     }
 }
 
@@ -42,11 +47,11 @@ impl Lanes for Avx2 {
 
     #[inline]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         fn enabled<T: Task>(lanes: Avx2, task: T) -> T::Output {
             task.run(lanes)
         }
-        // SAFETY: the token proves AVX2 and FMA.
+        // SAFETY: the token proves AVX2, FMA and F16C.
         unsafe { enabled(self, task) }
     }
 
@@ -71,6 +76,33 @@ impl Lanes for Avx2 {
         let mask = mask(self, src.len());
         // SAFETY: the token proves AVX, and the mask covers no more floats than `src` has.
         unsafe { _mm256_maskload_ps(src.as_ptr(), mask) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, src: &[u16]) -> __m256 {
+        let src: &[u16; 8] = src.first_chunk().expect("a whole vector");
+        // SAFETY: the token proves AVX2, and `src` is eight readable halves.
+        let halves = unsafe { _mm_loadu_si128(src.as_ptr().cast()) };
+        // SAFETY: the token proves AVX2.
+        unsafe { widened_bf16(halves) }
+    }
+
+    #[inline(always)]
+    fn load_bf16_pair(self, src: &[u16]) -> [__m256; 2] {
+        let src: &[u16; 16] = src.first_chunk().expect("two whole vectors");
+        // SAFETY: the token proves AVX2, and `src` is sixteen readable halves.
+        let words = unsafe { _mm256_loadu_si256(src.as_ptr().cast()) };
+        // SAFETY: the token proves AVX2.
+        unsafe { split_bf16(words) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, src: &[u16]) -> __m256 {
+        let src: &[u16; 8] = src.first_chunk().expect("a whole vector");
+        // SAFETY: the token proves AVX2, and `src` is eight readable halves.
+        let halves = unsafe { _mm_loadu_si128(src.as_ptr().cast()) };
+        // SAFETY: the token proves F16C.
+        unsafe { _mm256_cvtph_ps(halves) }
     }
 
     #[inline(always)]
@@ -197,6 +229,21 @@ fn deinterleave(a: __m256, b: __m256) -> (__m256, __m256) {
     let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0xdd>(a, b));
     let in_order = |v| _mm256_castpd_ps(_mm256_permute4x64_pd::<0xd8>(v));
     (in_order(even), in_order(odd))
+}
+
+/// Each half becomes a word's upper half.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn widened_bf16(halves: __m128i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+}
+
+/// Words' lower halves, then their upper ones.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn split_bf16(words: __m256i) -> [__m256; 2] {
+    let upper = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
+    [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)), _mm256_castsi256_ps(_mm256_and_si256(words, upper))]
 }
 
 /// Halves added to halves, down to one lane.

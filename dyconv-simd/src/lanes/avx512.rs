@@ -1,11 +1,12 @@
 //! AVX-512: sixteen lanes, thirty-two registers, masks for what is partial.
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_alignr_epi32, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    __m256i, __m512, __m512i, __mmask16, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
+    _mm512_alignr_epi32, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
+    _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
     _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_ps,
-    _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
-    _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+    _mm512_reduce_add_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4,
+    _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
 };
 
 use super::{Lanes, MAX_WIDTH, Task};
@@ -62,6 +63,33 @@ impl Lanes for Avx512 {
     fn load_partial(self, src: &[f32]) -> __m512 {
         // SAFETY: the token proves AVX-512F, and the mask covers no more floats than `src` has.
         unsafe { _mm512_maskz_loadu_ps(mask(src.len()), src.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, src: &[u16]) -> __m512 {
+        let src: &[u16; 16] = src.first_chunk().expect("a whole vector");
+        // SAFETY: the token proves AVX-512F, and `src` is sixteen readable halves.
+        let halves = unsafe { _mm256_loadu_si256(src.as_ptr().cast()) };
+        // SAFETY: the token proves AVX-512F.
+        unsafe { widened_bf16(halves) }
+    }
+
+    #[inline(always)]
+    fn load_bf16_pair(self, src: &[u16]) -> [__m512; 2] {
+        let src: &[u16; 32] = src.first_chunk().expect("two whole vectors");
+        // SAFETY: the token proves AVX-512F, and `src` is thirty-two readable halves.
+        let words = unsafe { _mm512_loadu_si512(src.as_ptr().cast()) };
+        // SAFETY: the token proves AVX-512F.
+        unsafe { split_bf16(words) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, src: &[u16]) -> __m512 {
+        let src: &[u16; 16] = src.first_chunk().expect("a whole vector");
+        // SAFETY: the token proves AVX-512F, and `src` is sixteen readable halves.
+        let halves = unsafe { _mm256_loadu_si256(src.as_ptr().cast()) };
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_cvtph_ps(halves) }
     }
 
     #[inline(always)]
@@ -184,6 +212,21 @@ fn deinterleave(a: __m512, b: __m512) -> (__m512, __m512) {
     let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     (_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b))
+}
+
+/// Each half becomes a word's upper half.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn widened_bf16(halves: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+}
+
+/// Words' lower halves, then their upper ones.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn split_bf16(words: __m512i) -> [__m512; 2] {
+    let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+    [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)), _mm512_castsi512_ps(_mm512_and_si512(words, upper))]
 }
 
 /// Pairs and quadruples change places within each 128 bits, then the 128-bit quarters do, 4 × 4 of them.

@@ -57,6 +57,12 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn load(self, src: &[f32]) -> Self::V;
     /// The first `WIDTH` floats, or as many as there are; 0 in the other lanes.
     fn load_partial(self, src: &[f32]) -> Self::V;
+    /// The first `WIDTH` bf16s.
+    fn load_bf16(self, src: &[u16]) -> Self::V;
+    /// Two vectors of bf16s that alternate: the first is the even ones of 2 · `WIDTH`.
+    fn load_bf16_pair(self, src: &[u16]) -> [Self::V; 2];
+    /// The first `WIDTH` f16s; finite ones.
+    fn load_f16(self, src: &[u16]) -> Self::V;
     /// Writes the first `WIDTH` floats.
     fn store(self, v: Self::V, dst: &mut [f32]);
     /// Writes the first `WIDTH` floats, or as many as there is room for.

@@ -42,6 +42,24 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn load_bf16(self, src: &[u16]) -> f32x8 {
+        let src: &[u16; 8] = src.first_chunk().expect("a whole vector");
+        f32x8::new(src.map(bf16))
+    }
+
+    #[inline(always)]
+    fn load_bf16_pair(self, src: &[u16]) -> [f32x8; 2] {
+        let src: &[u16; 16] = src.first_chunk().expect("two whole vectors");
+        [0, 1].map(|which| f32x8::new(std::array::from_fn(|lane| bf16(src[2 * lane + which]))))
+    }
+
+    #[inline(always)]
+    fn load_f16(self, src: &[u16]) -> f32x8 {
+        let src: &[u16; 8] = src.first_chunk().expect("a whole vector");
+        f32x8::new(src.map(f16))
+    }
+
+    #[inline(always)]
     fn store(self, v: f32x8, dst: &mut [f32]) {
         *dst.first_chunk_mut().expect("room for a whole vector") = v.to_array();
     }
@@ -121,4 +139,17 @@ impl Lanes for Portable {
 
     #[inline(always)]
     fn prefetch(self, _src: &[f32], _at: usize) {}
+}
+
+/// The upper half of an f32.
+#[inline(always)]
+fn bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// An f32 with the same digits has an exponent that is 112 less; subnormal f16s are subnormal then, and come out right.
+#[inline(always)]
+fn f16(bits: u16) -> f32 {
+    const SCALE: f32 = f32::from_bits((127 + 112) << 23);
+    (f32::from_bits(u32::from(bits & 0x7fff) << 13) * SCALE).copysign(bf16(bits))
 }

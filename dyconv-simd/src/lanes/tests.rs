@@ -39,6 +39,9 @@ enum Probe {
     Splat(f32),
     Reduce(Vec<f32>),
     LoadPartial(Vec<f32>),
+    Bf16(Vec<u16>),
+    Bf16Pair(Vec<u16>, usize),
+    F16(Vec<u16>),
     StorePartial(Vec<f32>, usize),
     Prefetch(Vec<f32>),
     And(Vec<f32>, Vec<f32>),
@@ -62,6 +65,9 @@ impl Task for Probe {
             Self::Splat(x) => lanes.splat(x),
             Self::Reduce(a) => lanes.splat(lanes.reduce_add(lanes.load(&a))),
             Self::LoadPartial(a) => lanes.load_partial(&a),
+            Self::Bf16(a) => lanes.load_bf16(&a),
+            Self::Bf16Pair(a, which) => lanes.load_bf16_pair(&a)[which],
+            Self::F16(a) => lanes.load_f16(&a),
             Self::StorePartial(a, len) => {
                 let len = len.min(out.len());
                 lanes.store_partial(lanes.load(&a), &mut out[..len]);
@@ -165,6 +171,38 @@ fn and_keeps_or_clears_whole_lanes_even_of_nan() {
             let got = run(Probe::And(vec![value; width], mask.clone()));
             for (got, mask) in got.iter().zip(&mask) {
                 assert_eq!(got.to_bits(), value.to_bits() & mask.to_bits());
+            }
+        }
+    });
+}
+
+#[test]
+fn every_finite_16_bit_number_is_loaded_as_itself() {
+    let bf16 = |bits: u16| f32::from_bits(u32::from(bits) << 16).to_bits();
+    let f16 = |bits: u16| {
+        let (exponent, digits) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+        let magnitude = match exponent {
+            0 => digits * f32::powi(2.0, -24),
+            _ => (digits + 1024.0) * f32::powi(2.0, exponent - 25),
+        };
+        magnitude.to_bits() | u32::from(bits >> 15) << 31
+    };
+    let bits = |floats: Vec<f32>| -> Vec<u32> { floats.into_iter().map(f32::to_bits).collect() };
+    on_every_isa(|run, Facts { width, .. }| {
+        for start in (0..1 << 16).step_by(2 * width) {
+            let halves: Vec<u16> = (0..2 * width).map(|i| (start + i) as u16).collect();
+            if halves[0] & 0x7f80 < 0x7f80 {
+                let each = |from: usize, step: usize| -> Vec<u32> {
+                    halves[from..].iter().step_by(step).take(width).map(|&half| bf16(half)).collect()
+                };
+                assert_eq!(bits(run(Probe::Bf16(halves.clone()))), each(0, 1));
+                for which in [0, 1] {
+                    assert_eq!(bits(run(Probe::Bf16Pair(halves.clone(), which))), each(which, 2));
+                }
+            }
+            if halves[0] & 0x7c00 < 0x7c00 {
+                let want: Vec<u32> = halves.iter().take(width).map(|&half| f16(half)).collect();
+                assert_eq!(bits(run(Probe::F16(halves))), want);
             }
         }
     });

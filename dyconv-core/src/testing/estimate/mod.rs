@@ -5,9 +5,10 @@
 //! times the sum of their magnitudes, which a second run of the reference on absolute values gives.
 //! Errors then travel through the stages as calculus says: times the weights through a linear map,
 //! times the Lipschitz constant through an activation, as an interval through softmax and the
-//! inverse root of a variance.
+//! inverse root of a variance. Experts that are stored in fewer bits are rounded once more.
 
 mod attention;
+mod stored;
 
 use super::instance::Instance;
 use crate::reference::{Evaluation, F64Layer, F64Tensor};
@@ -52,8 +53,10 @@ impl Expected {
             instance,
             evaluation: &evaluation,
         };
-        let convolved = stages.convolved(&attention)?;
+        let mut convolved = stages.convolved(&attention)?;
+        stages.add_stored(&attention, &mut convolved)?;
         let (mut preactivation, statistics) = stages.normalized(&convolved);
+        stages.add_subnormal(&attention, &mut preactivation)?;
         stages.add_residual(&mut preactivation);
         let output = stages.activated(&preactivation);
         Ok(Self {

@@ -12,7 +12,7 @@ use dyconv_core::{Activation, Layout};
 
 pub(crate) use self::channels_first::Way;
 use super::activate::{activate, bounds};
-use super::aggregate::aggregate;
+use super::aggregate;
 use super::convolve::{Sample, channel_offsets};
 use super::output::Target;
 use crate::lanes::{Lanes, Task};
@@ -43,15 +43,7 @@ pub(crate) fn depthwise<L: Lanes>(
     scratch: &mut Scratch,
 ) {
     let Scratch { panel, offset, plane, .. } = scratch;
-    let weights = packed.weights(block, 0, 1);
-    let weights = match sample.pi {
-        None => weights,
-        Some(pi) => {
-            let panel = panel.scratch(weights.len() / pi.len());
-            aggregate(lanes, weights, pi, panel);
-            panel
-        }
-    };
+    let weights = aggregate::panel(lanes, packed.weights(block, 0, 1), sample.pi, panel);
     let offset = channel_offsets(lanes, packed, block, sample.pi, offset.scratch(L::WIDTH));
     let work = Work { plan, block, sample, weights, offset, target };
     match plan.config.layout() {
