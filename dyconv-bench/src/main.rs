@@ -60,13 +60,14 @@ enum Command {
   dyconv bench
   dyconv bench --workload resnet18,mbv2-dw --backend simd --threads 1,2 --layout nchw,nhwc
   dyconv bench --workload all --backend simd --threads 1 --json record.json --plot plot.png
-  dyconv bench --workload resnet18-512x7 --batch 1,8,32")]
+  dyconv bench --workload resnet18-512x7 --batch 1,8,32 --precision f32,bf16 --cold
+  dyconv bench --workload all --against peers.json --plot ratios.png")]
     Bench(bench::Args),
     /// Show what a layer costs on paper, and the plan that each backend would choose
     #[command(after_help = "Examples:
   dyconv explain resnet18-64x56
   dyconv explain mbv2-project --backend simd --threads 1
-  dyconv explain resnet18-512x7 --batch 32 --layout nhwc")]
+  dyconv explain resnet18-512x7 --batch 32 --layout nhwc --precision f32,bf16")]
     Explain(explain::Args),
     /// List the layers that bench, explain and serve know
     #[command(after_help = "Examples:

@@ -14,7 +14,7 @@ use crate::problem::{Deviation, Form, Problem};
 use crate::ready::Ready;
 use crate::record::VERSION;
 use crate::timing::micros;
-use crate::workloads::{MOST_SAMPLES, Workload, by_name};
+use crate::workloads::{Workload, by_name, check_batch};
 
 /// The longest slice.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -173,9 +173,7 @@ impl Server {
     /// Prepares what the request needs, and lets go of other workloads.
     fn turn_to(&mut self, request: &Request) -> Result<()> {
         let (workload, batch) = (by_name(&request.workload)?, request.batch);
-        if !(1..=MOST_SAMPLES).contains(&batch) {
-            return Err(Error::invalid("batch", batch, format!("1 to {MOST_SAMPLES} samples")));
-        }
+        check_batch(batch)?;
         if self.current != Some((workload, batch)) {
             self.entries.clear();
             self.data.clear();

@@ -22,7 +22,18 @@ const SINGLE: &[usize] = &[1];
 const BATCHED: &[usize] = &[1, 8, 32];
 
 /// The largest batch: its tensors are really made.
-pub const MOST_SAMPLES: usize = 1024;
+const MOST_SAMPLES: usize = 1024;
+
+/// Whether tensors of so many samples may be made.
+///
+/// # Errors
+/// Where there are none, or too many.
+pub fn check_batch(batch: usize) -> Result<()> {
+    match (1..=MOST_SAMPLES).contains(&batch) {
+        true => Ok(()),
+        false => Err(Error::invalid("batch", batch, format!("1 to {MOST_SAMPLES} samples"))),
+    }
+}
 
 /// One layer at its real size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -128,7 +128,7 @@ fn fastest(candidates: impl Iterator<Item = Best>) -> Option<Best> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::against) mod tests {
     use super::*;
     use crate::workloads::by_name;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dyconv_core::{AnyBackend, Backend, Error, Layout, Result};
+use dyconv_core::{AnyBackend, Backend, Layout, Result};
 
 use super::{Ending, LayoutName, absent_lines, present, present_lines, shown};
 use crate::against::{Peers, compare};
@@ -17,7 +17,7 @@ use crate::record::{Absent, Against, Record};
 use crate::roster::Wanted;
 use crate::table;
 use crate::timing::Budget;
-use crate::workloads::{MOST_SAMPLES, select};
+use crate::workloads::{check_batch, select};
 
 /// Arguments of `dyconv bench`.
 #[derive(Clone, Debug, clap::Args)]
@@ -73,9 +73,7 @@ pub fn run(args: &Args) -> Result<Ending> {
     for path in args.json.iter().chain(&args.plot).chain(&args.markdown) {
         check_writable(path)?;
     }
-    if let Some(batch) = args.batch.iter().find(|batch| !(1..=MOST_SAMPLES).contains(*batch)) {
-        return Err(Error::invalid("batch", batch, format!("1 to {MOST_SAMPLES} samples")));
-    }
+    args.batch.iter().try_for_each(|&batch| check_batch(batch))?;
     let peers = args.against.as_deref().map(Peers::read).transpose()?;
     let asked = Asked::new(args, peers.as_ref());
     let wanted = Wanted::parse(&asked.backends)?;
@@ -161,6 +159,9 @@ pub fn report(record: &Record) -> String {
              it, over the median time; Winograd needs fewer. of tolerance: the largest |got − reference| over the \
              first sample, as a share of what is allowed.\n";
     text += &table::skipped(&record.skipped);
+    if !record.skipped.is_empty() {
+        text.push('\n');
+    }
     if let Some(cold) = table::cold(&record.rows) {
         text += &format!("\nexperts that no cache holds\n{cold}\n");
     }

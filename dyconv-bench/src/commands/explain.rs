@@ -1,14 +1,15 @@
 //! `dyconv explain`: what a layer costs on paper, and how each backend would run it.
 
-use dyconv_core::{Backend, Cost, Prepare, Result, StageCost};
+use dyconv_core::{AnyBackend, Backend, Cost, DyConv2d, Error, Prepare, Result, Shape, StageCost};
 
 use super::{Ending, LayoutName, absent_lines};
 use crate::data::{SEED, random_layer};
 use crate::output::print;
+use crate::precision::Storage;
 use crate::record::Absent;
 use crate::roster::{Candidate, Wanted};
 use crate::table::table;
-use crate::workloads::{Workload, select};
+use crate::workloads::{Workload, check_batch, select};
 
 /// Arguments of `dyconv explain`.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,6 +26,9 @@ pub struct Args {
     /// Layout
     #[arg(long, default_value = "nchw")]
     pub layout: LayoutName,
+    /// How experts are stored, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "f32")]
+    pub precision: Vec<Storage>,
     /// Threads of the CPU backends; by default what they choose themselves
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -36,6 +40,7 @@ pub struct Args {
 /// Where a name is wrong, a named backend is absent, or a backend can't prepare the layer.
 pub fn run(args: &Args) -> Result<Ending> {
     let workloads = select(&args.workload)?;
+    check_batch(args.batch)?;
     let candidates = Wanted::parse(&args.backend)?.open(args.threads)?;
     for workload in workloads {
         print(&explain(workload, args, &candidates)?)?;
@@ -52,31 +57,46 @@ fn explain(workload: &Workload, args: &Args, candidates: &[Candidate]) -> Result
     let shape = workload.input_shape(args.batch)?;
     let cost = Cost::new(&config, shape)?;
     let layer = random_layer(&config, SEED)?;
-    let mut plans = Vec::new();
+    let (mut plans, mut refused) = (Vec::new(), String::new());
     for backend in candidates.iter().filter_map(|candidate| candidate.backend.as_ref().ok()) {
-        let prepared = backend.prepare(&layer, &Prepare::default().input(shape))?;
-        let plan = backend.plan(&prepared, shape)?;
-        let info = backend.info();
-        plans.push(vec![
-            info.id.clone(),
-            plan.name,
-            info.threads.to_string(),
-            count(plan.multiply_adds),
-            bytes(plan.bytes),
-            bytes(plan.peak_bytes),
-        ]);
+        for &storage in &args.precision {
+            match planned(backend, &layer, shape, storage) {
+                Ok(line) => plans.push(line),
+                // Storage that a backend lacks is worth a line: the other plans are still wanted.
+                Err(error @ Error::Unsupported { .. }) if storage != Storage::F32 => {
+                    refused += &format!("{error}\n");
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
-    let plans =
-        table(&["backend", "plan", "threads", "multiply-adds", "bytes moved", "peak memory"], 2, plans);
+    let header = ["backend", "plan", "experts", "threads", "multiply-adds", "bytes moved", "peak memory"];
+    let plans = table(&header, 3, plans);
     Ok(format!(
         "{}: {}\n{}\ninput {shape}\n\ncost\n{}\nresident without tiling: {} (input, output, parameters, one \
-         aggregated kernel per sample)\n\nplans\n{plans}\n",
+         aggregated kernel per sample)\n\nplans\n{plans}\n{refused}",
         workload.name,
         workload.describe(),
         workload.source,
         cost_table(&cost),
         bytes(cost.resident_bytes),
     ))
+}
+
+/// A backend's plan for a layer: its name and what it predicts.
+fn planned(backend: &AnyBackend, layer: &DyConv2d, shape: Shape, storage: Storage) -> Result<Vec<String>> {
+    let prepared = backend.prepare(layer, &Prepare::default().input(shape).precision(storage.into()))?;
+    let plan = backend.plan(&prepared, shape)?;
+    let info = backend.info();
+    Ok(vec![
+        info.id.clone(),
+        plan.name,
+        storage.to_string(),
+        info.threads.to_string(),
+        count(plan.multiply_adds),
+        bytes(plan.bytes),
+        bytes(plan.peak_bytes),
+    ])
 }
 
 fn cost_table(cost: &Cost) -> String {

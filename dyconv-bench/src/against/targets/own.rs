@@ -1,123 +1,17 @@
-//! What the project has set itself, one line per goal: wanted, got, reached or not.
+//! Goals of our own: shares of the multiply-add peak, layouts, threads.
 
 use dyconv_core::Layout;
-use serde::Serialize;
 
-use super::geometric_mean;
-use super::lines::{Lines, PeerLine};
-use super::prototype::Chip;
+use super::super::prototype::{Chip, Prototype};
+use super::{Bound, Named, Target, counted, least, mean, most, names};
 use crate::precision::Storage;
 use crate::record::Row;
-use crate::workloads::{by_name, select};
+use crate::workloads::by_name;
 
-/// Which way a goal lies.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Bound {
-    /// At least so much.
-    AtLeast(f64),
-    /// At most so much.
-    AtMost(f64),
-    /// To be reported, whatever it is.
-    Report,
-}
-
-/// A goal.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Target {
-    /// What is measured.
-    pub name: String,
-    /// What is wanted.
-    pub wanted: Bound,
-    /// What was got; `null` where rows are missing.
-    pub got: Option<f64>,
-    /// Which rows decided it, or why there is no figure.
-    pub note: String,
-}
-
-impl Target {
-    /// Whether the goal is reached; unknown without a figure or without a goal.
-    #[must_use]
-    pub fn reached(&self) -> Option<bool> {
-        let got = self.got?;
-        match self.wanted {
-            Bound::AtLeast(wanted) => Some(got >= wanted),
-            Bound::AtMost(wanted) => Some(got <= wanted),
-            Bound::Report => None,
-        }
-    }
-}
-
-/// A figure with the name of the row that it is from.
-type Named = (String, f64);
-
-/// Every goal, from the comparison with peers and this run's rows.
-#[must_use]
-pub fn targets(chip: Chip, cache_bytes: u64, lines: &Lines, rows: &[Row]) -> Vec<Target> {
+/// Every one, from a run's rows.
+pub(super) fn targets(chip: Chip, cache_bytes: u64, rows: &[Row]) -> Vec<Target> {
     let rows = Rows(rows);
-    let mut targets = against_dynamic(chip, lines);
-    targets.extend(against_static(chip, lines));
-    targets.extend(shares_of_peak(chip, rows));
-    targets.extend(layouts(rows));
-    targets.extend(threads(rows, cache_bytes));
-    targets.extend(reports(rows));
-    targets
-}
-
-/// The batch-1 rows that means and minima run over.
-fn counted() -> Vec<&'static str> {
-    names(&["resnet18", "mbv2-project", "mbv2-dw"])
-}
-
-/// Names of the workloads of some groups.
-fn names(groups: &[&str]) -> Vec<&'static str> {
-    let groups: Vec<_> = groups.iter().map(ToString::to_string).collect();
-    select(&groups).unwrap_or_default().iter().map(|workload| workload.name).collect()
-}
-
-fn against_dynamic(chip: Chip, lines: &Lines) -> Vec<Target> {
-    let ratios = |names: &[&str]| of_lines(lines, names, |line| line.over_dynamic_peer);
-    let one = |name: &str, batch, storage, wanted| {
-        let line = lines.get(name, batch, storage);
-        let got = line.and_then(|line| line.over_dynamic_peer);
-        let peer = line.and_then(|line| line.dynamic_peer.as_ref());
-        let times = if batch == 1 { String::new() } else { format!(" × {batch}") };
-        Target {
-            name: format!("best dynamic peer, {name}{times}, {storage}"),
-            wanted: Bound::AtLeast(wanted),
-            got,
-            note: peer.map_or_else(not_measured, |peer| peer.who.clone()),
-        }
-    };
-    let (all, depthwise) = (ratios(&counted()), ratios(&names(&["mbv2-dw"])));
-    let mut targets = vec![
-        mean("best dynamic peer, batch 1, geometric mean", Bound::AtLeast(2.0), &all),
-        least("best dynamic peer, batch 1, least", Bound::AtLeast(1.1), &all),
-        one("resnet18-64x56", 1, Storage::F32, 1.6),
-        one("resnet18-128x28", 1, Storage::F32, 3.0),
-        one("resnet18-256x14", 1, Storage::F32, chip.goal(2.2, 3.0)),
-        one("resnet18-512x7", 1, Storage::F32, 1.8),
-        one("resnet18-512x7", 1, Storage::Bf16, chip.goal(2.3, 3.0)),
-        least("best dynamic peer, depthwise, least", Bound::AtLeast(2.0), &depthwise),
-    ];
-    for name in ["resnet18-128x28", "resnet18-512x7"] {
-        targets.extend([8, 32].map(|batch| one(name, batch, Storage::F32, 1.5)));
-    }
-    targets
-}
-
-fn against_static(chip: Chip, lines: &Lines) -> Vec<Target> {
-    let ratios = of_lines(lines, &counted(), |line| line.over_static_peer);
-    let wanted = Bound::AtLeast(chip.goal(1.0, 1.1));
-    vec![
-        mean("best static peer, batch 1, geometric mean", wanted, &ratios),
-        least("best static peer, batch 1, least", Bound::Report, &ratios),
-    ]
-}
-
-fn of_lines(lines: &Lines, names: &[&str], ratio: impl Fn(&PeerLine) -> Option<f64>) -> Vec<Named> {
-    let of = |name: &&str| Some(((*name).to_string(), ratio(lines.get(name, 1, Storage::F32)?)?));
-    names.iter().filter_map(of).collect()
+    [shares_of_peak(chip, rows), layouts(rows), threads(rows, cache_bytes), reports(rows)].concat()
 }
 
 /// This run's rows.
@@ -179,7 +73,7 @@ fn shares_of_peak(chip: Chip, rows: Rows<'_>) -> Vec<Target> {
     let prototypes = chip.prototypes();
     if !prototypes.is_empty() {
         let of = |dynamic: bool| -> Vec<Named> {
-            let part = |prototype: &super::Prototype| {
+            let part = |prototype: &Prototype| {
                 let share = if dynamic { Row::share_of_peak } else { Row::static_share_of_peak };
                 let (name, got) = rows.best(best, &[prototype.workload], share).pop()?;
                 Some((name, 100.0 * got / if dynamic { prototype.dynamic } else { prototype.static_ }))
@@ -284,41 +178,107 @@ fn reports(rows: Rows<'_>) -> Vec<Target> {
     targets
 }
 
-fn not_measured() -> String {
-    "not measured".into()
-}
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{close, find};
+    use super::*;
 
-fn mean(name: &str, wanted: Bound, values: &[Named]) -> Target {
-    let figures: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
-    let note = match values.len() {
-        0 => not_measured(),
-        len => format!("{len} rows"),
-    };
-    Target { name: name.into(), wanted, got: geometric_mean(&figures), note }
-}
+    fn row(workload: &str, layout: Layout, median_us: f64) -> Row {
+        Row {
+            workload: by_name(workload).unwrap().name,
+            backend: "simd-avx512".into(),
+            threads: 1,
+            batch: 1,
+            layout,
+            median_us,
+            static_median_us: median_us / 2.0,
+            effective_gflops: 1000.0 / median_us,
+            peak_gflops: Some(100.0),
+            plan: "winograd".into(),
+            ..Row::default()
+        }
+    }
 
-fn least(name: &str, wanted: Bound, values: &[Named]) -> Target {
-    extreme(name, wanted, values.iter().min_by(|a, b| a.1.total_cmp(&b.1)), values)
-}
+    fn of_rows(rows: &[Row]) -> Vec<Target> {
+        targets(Chip::Zen4, 32 << 20, rows)
+    }
 
-fn most(name: &str, wanted: Bound, values: &[Named]) -> Target {
-    extreme(name, wanted, values.iter().max_by(|a, b| a.1.total_cmp(&b.1)), values)
-}
+    #[test]
+    fn shares_of_the_peak_are_those_of_the_better_layout() {
+        // 10 GFLOP/s in NCHW, 20 in NHWC; the static layer twice that, the direct kernel 80.
+        let rows = [
+            row("resnet18-64x56", Layout::Nchw, 100.0),
+            Row { direct_static_median_us: Some(12.5), ..row("resnet18-64x56", Layout::Nhwc, 50.0) },
+            row("mbv2-last-320-1280x7", Layout::Nhwc, 10.0),
+        ];
+        let targets = of_rows(&rows);
+        let winograd = find(&targets, "64@56 and 128@28");
+        assert!(close(winograd.got, 20.0) && winograd.wanted == Bound::AtLeast(300.0), "{winograd:?}");
+        assert!(targets.len() > super::targets(Chip::Other, 1, &rows).len(), "no prototype for other chips");
+        let direct = find(&targets, "direct 3×3, static, simd-avx512");
+        assert!(close(direct.got, 80.0) && direct.reached() == Some(false), "{direct:?}");
+        assert_eq!(find(&targets, "direct 3×3, static, simd-avx2").got, None);
+        let pointwise = find(&targets, "large pointwise");
+        assert!(close(pointwise.got, 200.0) && pointwise.reached() == Some(true), "{pointwise:?}");
+        // The prototype reached 319 % on the one and 90 % on the other.
+        let prototype = find(&targets, "prototype's share of the peak, dynamic");
+        let share = Chip::Zen4.prototypes()[0].dynamic;
+        assert!(close(prototype.got, 20.0 / share), "{prototype:?}");
+        assert_eq!(prototype.note, "resnet18-64x56, of 2");
+    }
 
-/// The row that decides, and the others that miss the goal.
-fn extreme(name: &str, wanted: Bound, deciding: Option<&Named>, values: &[Named]) -> Target {
-    let Some((decider, got)) = deciding else {
-        return Target { name: name.into(), wanted, got: None, note: not_measured() };
-    };
-    let misses = |(_, value): &&Named| match wanted {
-        Bound::AtLeast(bound) => *value < bound,
-        Bound::AtMost(bound) => *value > bound,
-        Bound::Report => false,
-    };
-    let missed = values.iter().filter(misses).count();
-    let note = match missed {
-        0 | 1 => format!("{decider}, of {}", values.len()),
-        _ => format!("{decider}; {missed} of {} miss it", values.len()),
-    };
-    Target { name: name.into(), wanted, got: Some(*got), note }
+    #[test]
+    fn a_slow_layout_is_a_ratio_above_one() {
+        let rows = [
+            row("resnet18-64x56", Layout::Nchw, 120.0),
+            row("resnet18-64x56", Layout::Nhwc, 100.0),
+            row("mbv2-dw-960x7", Layout::Nchw, 140.0),
+            row("mbv2-dw-960x7", Layout::Nhwc, 100.0),
+            // Without the other layout there is no ratio.
+            row("resnet18-128x28", Layout::Nchw, 9000.0),
+        ];
+        let targets = of_rows(&rows);
+        let dense = find(&targets, "NCHW ÷ NHWC, 3×3");
+        assert!(close(dense.got, 1.2) && dense.reached() == Some(false), "{dense:?}");
+        let depthwise = find(&targets, "NCHW ÷ NHWC, depthwise");
+        assert!(close(depthwise.got, 1.4) && depthwise.reached() == Some(true), "{depthwise:?}");
+    }
+
+    #[test]
+    fn speed_ups_go_by_plan_and_by_what_fits_the_cache() {
+        let with = |threads, plan: &str, row: Row| Row { threads, plan: plan.into(), ..row };
+        let pair = |name: &str, plan: &str, two: f64| {
+            let rows = [row(name, Layout::Nhwc, 100.0), row(name, Layout::Nhwc, two)];
+            let [a, b] = rows;
+            [with(1, plan, a), with(2, plan, b)]
+        };
+        let mut rows = [
+            pair("resnet18-64x56", "winograd F(4×4)", 80.0),
+            pair("resnet18-128x28", "direct 14×32", 50.0),
+            // 37.7 MB of experts: direct, but beyond the cache.
+            pair("resnet18-512x7", "direct 14×32", 100.0),
+        ]
+        .concat();
+        let targets = of_rows(&rows);
+        assert!(close(find(&targets, "Winograd").got, 1.25));
+        assert_eq!(find(&targets, "Winograd").reached(), Some(false));
+        assert!(close(find(&targets, "direct 3×3 whose").got, 2.0));
+        assert!(close(find(&targets, "every layer").got, 1.0));
+        // The direct kernel beside Winograd counts too.
+        rows[0].direct_static_median_us = Some(90.0);
+        rows[1].direct_static_median_us = Some(60.0);
+        assert!(close(find(&of_rows(&rows), "direct 3×3 whose").got, 1.5));
+    }
+
+    #[test]
+    fn what_has_no_goal_is_reported() {
+        let rows = [
+            Row { cold_median_us: Some(130.0), ..row("resnet18-64x56", Layout::Nhwc, 100.0) },
+            Row { cold_median_us: Some(120.0), ..row("resnet18-64x56", Layout::Nchw, 110.0) },
+        ];
+        let targets = of_rows(&rows);
+        let over_static = find(&targets, "dynamic ÷ own static");
+        assert!(close(over_static.got, 2.0) && over_static.reached().is_none(), "{over_static:?}");
+        assert!(close(find(&targets, "cold experts").got, 1.2));
+    }
 }
