@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use dyconv_core::{Error, Result};
-use image::{ImageFormat, RgbImage};
+use image::RgbImage;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use serde::Serialize;
 
 /// Prints a text and a line end. A closed pipe (`dyconv bench | head`) is no error.
@@ -73,9 +74,11 @@ pub fn json(value: &impl Serialize) -> Result<String> {
 /// # Errors
 /// As [`write_file`].
 pub fn write_png(path: &Path, picture: &RgbImage) -> Result<()> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png).map_err(|error| Error::file(path.display(), error))?;
-    write_file(path, bytes.get_ref())
+    let mut bytes = Vec::new();
+    // Plots go into repositories: small files are worth the time.
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::Adaptive);
+    picture.write_with_encoder(encoder).map_err(|error| Error::file(path.display(), error))?;
+    write_file(path, &bytes)
 }
 
 /// Finds out early that a file can't be written, before long work is done for it.

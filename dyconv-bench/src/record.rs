@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dyconv_core::{AnyBackend, Backend, Error, Layout};
 use serde::Serialize;
 
-use crate::against::{PeerLine, Target};
+use crate::against::{Beside, PeerLine, Target};
 use crate::compare::Outcome;
 use crate::machine::Machine;
 use crate::measure::Measurement;
@@ -224,6 +224,8 @@ pub struct Against {
     pub lines: Vec<PeerLine>,
     /// The project's goals.
     pub targets: Vec<Target>,
+    /// Our shares of the peak beside the prototype's for this chip, where there is one.
+    pub prototypes: Vec<Beside>,
     /// What a reader should know before believing the lines.
     pub warnings: Vec<String>,
 }

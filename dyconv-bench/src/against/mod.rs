@@ -7,8 +7,8 @@ mod targets;
 
 pub use file::{PeerRow, Peers, Side};
 pub use lines::{Best, Lines, PeerLine};
-pub use prototype::{Chip, Prototype};
-pub use targets::{Bound, Target, targets};
+pub use prototype::{Beside, Chip, Prototype};
+pub use targets::{Bound, Target, beside_prototypes, targets};
 
 use crate::machine::Machine;
 use crate::precision::Storage;
@@ -30,17 +30,33 @@ pub fn compare(
     rows: &[Row],
     asked: &[(&'static Workload, usize, Storage)],
 ) -> Against {
-    let lines = Lines::new(peers, rows, asked);
+    let lines = Lines::new(peers, rows, &with_those_of_the_file(peers, asked));
     let chip = Chip::of(&machine.cpu, machine.isa.iter().any(|isa| isa == "avx512"));
+    let prototypes = beside_prototypes(chip, rows);
     Against {
         made: peers.made.clone(),
         command: peers.command.clone(),
         versions: peers.versions(),
         threads: peers.threads,
-        targets: targets(chip, machine.last_level_cache(), &lines, rows),
+        targets: targets(chip, machine.last_level_cache(), &lines, &prototypes, rows),
+        prototypes,
         warnings: warnings(peers, machine, &lines),
         lines: lines.0,
     }
+}
+
+/// What was asked for, and what the file has of ours for the same layers beyond it: other batches, other storage.
+fn with_those_of_the_file(
+    peers: &Peers,
+    asked: &[(&'static Workload, usize, Storage)],
+) -> Vec<(&'static Workload, usize, Storage)> {
+    let place = |workload| asked.iter().position(|(asked, ..)| *asked == workload);
+    let ours = peers.rows.iter().filter(|row| row.side == Side::Dyconv && place(row.workload).is_some());
+    let mut all: Vec<_> =
+        ours.map(|row| (row.workload, row.batch, row.storage)).chain(asked.to_vec()).collect();
+    all.sort_by_key(|&(workload, batch, storage)| (place(workload), batch, storage));
+    all.dedup();
+    all
 }
 
 /// What makes the lines less than they seem.
@@ -83,12 +99,38 @@ fn warnings(peers: &Peers, machine: &Machine, lines: &Lines) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::lines::tests::{peer, peers};
     use super::*;
+    use crate::problem::Form;
+    use crate::workloads::by_name;
 
     #[test]
     fn a_geometric_mean_is_the_root_of_the_product() {
         assert_eq!(geometric_mean(&[]), None);
         assert!((geometric_mean(&[2.0, 8.0]).unwrap() - 4.0).abs() < 1e-12);
         assert!((geometric_mean(&[0.5, 2.0, 1.0]).unwrap() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_layer_brings_what_the_file_has_of_ours_in_order_and_once() {
+        let row = |workload, side, batch, storage| PeerRow {
+            batch,
+            storage,
+            ..peer(workload, side, "one", Form::Dynamic, 1.0)
+        };
+        let file = peers(vec![
+            row("resnet18-512x7", Side::Dyconv, 8, Storage::F32),
+            row("resnet18-512x7", Side::Dyconv, 1, Storage::Bf16),
+            row("resnet18-512x7", Side::Dyconv, 1, Storage::F32),
+            row("resnet18-512x7", Side::Peer, 32, Storage::F32),
+            row("resnet18-64x56", Side::Dyconv, 1, Storage::Bf16),
+        ]);
+        let asked = ["mbv2-dw-960x7", "resnet18-512x7"].map(|name| (by_name(name).unwrap(), 1, Storage::F32));
+        let all = with_those_of_the_file(&file, &asked);
+        let named: Vec<_> =
+            all.iter().map(|(workload, batch, storage)| (workload.name, *batch, *storage)).collect();
+        let layer = |batch, storage| ("resnet18-512x7", batch, storage);
+        assert_eq!(named[0], ("mbv2-dw-960x7", 1, Storage::F32));
+        assert_eq!(named[1..], [layer(1, Storage::F32), layer(1, Storage::Bf16), layer(8, Storage::F32)]);
     }
 }

@@ -1,5 +1,7 @@
 //! What the prototypes of these kernels reached, per kind of processor: a goal to read our own share of the peak against.
 
+use serde::Serialize;
+
 /// A kind of processor that goals are known for. Plans never ask for it: they go by instruction set and cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chip {
@@ -20,6 +22,22 @@ pub struct Prototype {
     pub dynamic: f64,
     /// The static layer.
     pub static_: f64,
+}
+
+/// Our shares of the peak beside a prototype's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Beside {
+    /// The workload's name.
+    pub workload: &'static str,
+    /// Ours, of the dynamic layer in the better layout.
+    pub dynamic: Option<f64>,
+    /// The prototype's.
+    pub dynamic_prototype: f64,
+    /// Ours, of the static layer in the better layout.
+    #[serde(rename = "static")]
+    pub static_: Option<f64>,
+    /// The prototype's.
+    pub static_prototype: f64,
 }
 
 /// µs dynamic, µs static and millions of multiply-adds, against 118.2 GFLOP/s.

@@ -22,8 +22,9 @@ use crate::workloads::{check_batch, select};
 /// Arguments of `dyconv bench`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Layers by name or group (all, paper, extras, resnet18, mbv2-dw …), separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "paper")]
+    /// Layers by name or group (all, paper, extras, resnet18, mbv2-dw …), separated by commas; by default paper, with
+    /// --against all
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub workload: Vec<String>,
     /// Backends, separated by commas: all, simd (the best here), or the names of `dyconv backends`; by default all, with
     /// --against simd
@@ -79,7 +80,7 @@ pub fn run(args: &Args) -> Result<Ending> {
     let wanted = Wanted::parse(&asked.backends)?;
     let machine = Machine::look()?;
     let plan = Plan {
-        workloads: select(&args.workload)?,
+        workloads: select(&asked.workloads)?,
         batches: (!args.batch.is_empty()).then(|| args.batch.clone()),
         layouts: asked.layouts,
         storages: args.precision.clone(),
@@ -103,6 +104,7 @@ pub fn run(args: &Args) -> Result<Ending> {
 
 /// What was left open, decided.
 struct Asked {
+    workloads: Vec<String>,
     backends: Vec<String>,
     threads: Vec<usize>,
     layouts: Vec<Layout>,
@@ -117,11 +119,13 @@ impl Asked {
         let layouts: Vec<Layout> = args.layout.iter().map(|&name| name.into()).collect();
         match peers {
             Some(peers) => Self {
+                workloads: or(&args.workload, "all"),
                 backends: or(&args.backend, "simd"),
                 threads: if args.threads.is_empty() { vec![peers.threads] } else { args.threads.clone() },
                 layouts: if layouts.is_empty() { Layout::ALL.to_vec() } else { layouts },
             },
             None => Self {
+                workloads: or(&args.workload, "paper"),
                 backends: or(&args.backend, "all"),
                 threads: args.threads.clone(),
                 layouts: if layouts.is_empty() { vec![Layout::Nchw] } else { layouts },
@@ -182,7 +186,11 @@ fn against_peers(against: &Against) -> String {
     for warning in &against.warnings {
         text += &format!("warning: {warning}\n");
     }
-    text + &format!("{}\n{}\n", table::peers(against), table::goals(&against.targets))
+    text += &format!("{}\n", table::peers(against));
+    if let Some(prototypes) = table::prototypes(&against.prototypes) {
+        text += &format!("against the prototypes, % of peak\n{prototypes}\n\n");
+    }
+    text + &format!("{}\n", table::goals(&against.targets))
 }
 
 /// The backends once per thread count; those without threads of their own only once.

@@ -14,8 +14,8 @@ const STATIC: Colour = [244, 160, 0];
 const LABELS: i32 = 240;
 const FIGURES: i32 = 300;
 const PLOT: i32 = 620;
-const LINE: i32 = 34;
-const BAR: i32 = 10;
+const LINE: i32 = 40;
+const BAR: i32 = 14;
 const TOP: i32 = 118;
 const MARGIN: i32 = 24;
 const LIGHT: (Weight, Colour) = (Weight::Light, INK);
@@ -73,11 +73,11 @@ fn draw_line(canvas: &mut Canvas, axis: &Axis, y: i32, line: &PeerLine) {
         let (Some(ratio), Some(peer)) = (ratio, peer) else { continue };
         let (one, end) = (axis.at(1.0), axis.at(ratio));
         canvas
-            .fill(Area { x: one.min(end), y: top, width: (end - one).abs().max(2), height: BAR - 1 }, colour);
+            .fill(Area { x: one.min(end), y: top, width: (end - one).abs().max(2), height: BAR - 2 }, colour);
         let figures = MARGIN + LABELS + PLOT + 12;
         let middle = top + BAR / 2;
-        canvas.text([figures + 44, middle], Align::Right, 13.0, LIGHT, &format!("{ratio:.2} ×"));
-        canvas.text([figures + 54, middle], Align::Left, 13.0, QUIET, &peer.who);
+        canvas.text([figures + 44, middle], Align::Right, 14.0, LIGHT, &format!("{ratio:.2} ×"));
+        canvas.text([figures + 54, middle], Align::Left, 14.0, QUIET, &peer.who);
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
         draw_line(&mut canvas, &axis, 30, &line);
         let picture = canvas.into_picture();
         let pixels = |colour| picture.pixels().filter(|pixel| pixel.0 == colour).count() as i32;
-        assert_eq!(pixels(DYNAMIC), (BAR - 1) * (axis.at(4.0) - axis.at(1.0)));
-        assert_eq!(pixels(STATIC), (BAR - 1) * (axis.at(1.0) - axis.at(0.5)));
+        assert_eq!(pixels(DYNAMIC), (BAR - 2) * (axis.at(4.0) - axis.at(1.0)));
+        assert_eq!(pixels(STATIC), (BAR - 2) * (axis.at(1.0) - axis.at(0.5)));
     }
 }

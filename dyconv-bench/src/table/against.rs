@@ -2,8 +2,8 @@
 
 use comfy_table::CellAlignment;
 
-use super::{dash, micros, ratio, table};
-use crate::against::{Best, Bound, PeerLine, Target, geometric_mean};
+use super::{dash, micros, percent, ratio, table};
+use crate::against::{Beside, Best, Bound, PeerLine, Target, geometric_mean};
 use crate::precision::Storage;
 use crate::record::Against;
 
@@ -61,6 +61,23 @@ fn means(lines: &[PeerLine]) -> String {
     };
     sum_up("dynamic", single().filter_map(|line| line.over_dynamic_peer).collect())
         + &sum_up("static", single().filter_map(|line| line.over_static_peer).collect())
+}
+
+/// Our shares of the peak beside the prototype's; nothing where there is none for this chip.
+#[must_use]
+pub fn prototypes(prototypes: &[Beside]) -> Option<String> {
+    let header = ["workload", "dynamic", "prototype", "of it", "static", "prototype", "of it"];
+    let line = |beside: &Beside| {
+        let part = |ours: Option<f64>, theirs: f64| {
+            [percent(ours), percent(Some(theirs)), ratio(ours.map(|ours| ours / theirs))]
+        };
+        let dynamic = part(beside.dynamic, beside.dynamic_prototype);
+        let static_ = part(beside.static_, beside.static_prototype);
+        [vec![beside.workload.to_string()], dynamic.to_vec(), static_.to_vec()].concat()
+    };
+    let measured = |beside: &&Beside| beside.dynamic.is_some();
+    let lines: Vec<_> = prototypes.iter().filter(measured).map(line).collect();
+    (!lines.is_empty()).then(|| table(&header, 1, lines).to_string())
 }
 
 /// The goals: wanted, got, reached or not.

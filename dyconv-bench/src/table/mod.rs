@@ -5,7 +5,7 @@ mod keys;
 mod more;
 mod time;
 
-pub use against::{goals, markdown, peers};
+pub use against::{goals, markdown, peers, prototypes};
 pub use more::{cold, threads};
 pub use time::{comparison, skipped};
 

@@ -4,13 +4,25 @@ use std::collections::BTreeMap;
 
 use super::keys::{Keys, lines, sorted};
 use super::{micros, percent, table};
+use crate::precision::Storage;
 use crate::record::{Row, Skipped};
 
-/// Every row's times; then the peaks that shares were taken of.
+/// Every row's times, a table for each storage of the experts, and for each number of threads where a backend ran with
+/// several; then the peaks that shares were taken of.
 #[must_use]
 pub fn comparison(rows: &[Row]) -> String {
-    let sorted = sorted(rows);
-    let keys = Keys::of(&sorted, &[]);
+    let several = rows.iter().any(|a| rows.iter().any(|b| a.backend == b.backend && a.threads != b.threads));
+    let key = |row: &Row| (if several { row.threads } else { 0 }, row.precision);
+    let mut parts: Vec<(usize, Storage)> = rows.iter().map(key).collect();
+    parts.sort_unstable();
+    parts.dedup();
+    let part = |&part| sorted(rows.iter().filter(move |row| key(row) == part));
+    let tables: Vec<_> = parts.iter().map(|key| times(&part(key))).collect();
+    format!("{}\n{}", tables.join("\n\n"), peaks(rows))
+}
+
+fn times(rows: &[&Row]) -> String {
+    let keys = Keys::of(rows, &[]);
     let mut header = keys.header();
     header.push("plan");
     let names = header.len();
@@ -39,8 +51,7 @@ pub fn comparison(rows: &[Row]) -> String {
             format!("{:.3}", row.worst_error / row.tolerance),
         ]
     };
-    let text = table(&header, names, lines(&keys, &sorted, figures)).to_string();
-    format!("{}{text}\n{}", keys.common, peaks(rows))
+    format!("{}{}", keys.common, table(&header, names, lines(&keys, rows, figures)))
 }
 
 /// The range of the peaks beside the rows, by backend and threads.
@@ -93,7 +104,6 @@ mod tests {
     use dyconv_core::Layout;
 
     use super::*;
-    use crate::precision::Storage;
     use crate::workloads::WORKLOADS;
 
     fn row(backend: &str, threads: usize) -> Row {
@@ -112,13 +122,13 @@ mod tests {
 
     #[test]
     fn a_workload_is_named_once_and_its_shares_of_the_peak_stand_beside_its_times() {
-        let text = comparison(&[row("reference", 1), row("simd-avx2", 2)]);
+        let text = comparison(&[row("reference", 1), row("simd-avx2", 1)]);
         assert_eq!(text.matches(WORKLOADS[0].name).count(), 1, "{text}");
         let simd = text.lines().find(|line| line.contains("simd-avx2")).unwrap();
         let cells: Vec<_> = simd.split_whitespace().collect();
         // Half the time is twice the share.
         assert!(["25", "50", "2.00", "1234"].iter().all(|cell| cells.contains(cell)), "{simd}");
-        assert!(text.ends_with("GFLOP/s: simd-avx2, 2 threads: 200 to 200\n"), "{text}");
+        assert!(text.ends_with("GFLOP/s: simd-avx2, 1 thread: 200 to 200\n"), "{text}");
     }
 
     #[test]
@@ -127,7 +137,20 @@ mod tests {
         assert!(text.starts_with("every row: batch 1, nchw, 1 thread, f32\n"), "{text}");
         let header = text.lines().nth(1).unwrap();
         assert!(header.contains("backend") && !header.contains("layout") && !header.contains("threads"));
-        assert_eq!(comparison(&[]).lines().count(), 2);
+        assert_eq!(comparison(&[]), "\n");
+    }
+
+    #[test]
+    fn threads_and_storage_have_tables_of_their_own() {
+        let reduced = Row { precision: Storage::Bf16, ..row("simd-avx2", 1) };
+        let text = comparison(&[row("simd-avx2", 2), row("simd-avx2", 1), reduced]);
+        let common: Vec<_> = text.lines().filter(|line| line.contains("batch 1, nchw")).collect();
+        let with = |rest: &str| format!("batch 1, nchw, simd-avx2, {rest}");
+        assert_eq!(common, ["1 thread, f32", "1 thread, bf16", "2 threads, f32"].map(with), "{text}");
+        assert_eq!(text.matches(WORKLOADS[0].name).count(), 3, "{text}");
+        // Backends that each chose for themselves are compared with each other.
+        let text = comparison(&[row("simd-avx2", 2), row("reference", 1)]);
+        assert_eq!(text.matches(WORKLOADS[0].name).count(), 1, "{text}");
     }
 
     #[test]

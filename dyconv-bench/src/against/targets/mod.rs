@@ -3,11 +3,13 @@
 mod own;
 mod peers;
 
+pub use own::beside_prototypes;
+
 use serde::Serialize;
 
 use super::geometric_mean;
 use super::lines::Lines;
-use super::prototype::Chip;
+use super::prototype::{Beside, Chip};
 use crate::record::Row;
 use crate::workloads::select;
 
@@ -54,8 +56,14 @@ type Named = (String, f64);
 
 /// Every goal, from the comparison with peers and this run's rows.
 #[must_use]
-pub fn targets(chip: Chip, cache_bytes: u64, lines: &Lines, rows: &[Row]) -> Vec<Target> {
-    [peers::targets(chip, lines), own::targets(chip, cache_bytes, rows)].concat()
+pub fn targets(
+    chip: Chip,
+    cache_bytes: u64,
+    lines: &Lines,
+    prototypes: &[Beside],
+    rows: &[Row],
+) -> Vec<Target> {
+    [peers::targets(chip, lines), own::targets(chip, cache_bytes, prototypes, rows)].concat()
 }
 
 /// The batch-1 rows that means and minima run over.
@@ -122,7 +130,7 @@ mod tests {
 
     #[test]
     fn without_rows_nothing_is_reached_and_nothing_is_missed() {
-        let all = targets(Chip::Zen4, 1, &Lines::default(), &[]);
+        let all = targets(Chip::Zen4, 1, &Lines::default(), &[], &[]);
         assert!(all.len() > 20);
         for target in all {
             assert_eq!((target.got, target.reached()), (None, None), "{target:?}");

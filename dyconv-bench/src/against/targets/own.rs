@@ -2,16 +2,33 @@
 
 use dyconv_core::Layout;
 
-use super::super::prototype::{Chip, Prototype};
+use super::super::prototype::{Beside, Chip, Prototype};
 use super::{Bound, Named, Target, counted, least, mean, most, names};
 use crate::precision::Storage;
 use crate::record::Row;
 use crate::workloads::by_name;
 
 /// Every one, from a run's rows.
-pub(super) fn targets(chip: Chip, cache_bytes: u64, rows: &[Row]) -> Vec<Target> {
+pub(super) fn targets(chip: Chip, cache_bytes: u64, prototypes: &[Beside], rows: &[Row]) -> Vec<Target> {
     let rows = Rows(rows);
-    [shares_of_peak(chip, rows), layouts(rows), threads(rows, cache_bytes), reports(rows)].concat()
+    [shares_of_peak(chip, prototypes, rows), layouts(rows), threads(rows, cache_bytes), reports(rows)]
+        .concat()
+}
+
+/// A run's shares of the peak beside those of the chip's prototype.
+#[must_use]
+pub fn beside_prototypes(chip: Chip, rows: &[Row]) -> Vec<Beside> {
+    let rows = Rows(rows);
+    let backend = rows.best_isa();
+    let best = |name, share| rows.best(backend, &[name], share).pop().map(|(_, share)| share);
+    let beside = |prototype: Prototype| Beside {
+        workload: prototype.workload,
+        dynamic: best(prototype.workload, Row::share_of_peak),
+        dynamic_prototype: prototype.dynamic,
+        static_: best(prototype.workload, Row::static_share_of_peak),
+        static_prototype: prototype.static_,
+    };
+    chip.prototypes().into_iter().map(beside).collect()
 }
 
 /// This run's rows.
@@ -34,10 +51,10 @@ impl<'a> Rows<'a> {
     }
 
     /// The largest figure of each of these workloads, over layouts.
-    fn best(self, backend: &str, names: &[&str], figure: impl Fn(&Row) -> Option<f64>) -> Vec<Named> {
+    fn best(self, backend: &str, names: &[&str], figure: fn(&Row) -> Option<f64>) -> Vec<Named> {
         let of = |name: &&str| {
             let rows = self.single(backend, 1).filter(|row| row.workload == *name);
-            Some(((*name).to_string(), rows.filter_map(&figure).reduce(f64::max)?))
+            Some(((*name).to_string(), rows.filter_map(figure).reduce(f64::max)?))
         };
         names.iter().filter_map(of).collect()
     }
@@ -61,7 +78,7 @@ impl<'a> Rows<'a> {
 const LARGE_POINTWISE: [&str; 3] =
     ["mbv2-project-384-96x14", "mbv2-project-960-320x7", "mbv2-last-320-1280x7"];
 
-fn shares_of_peak(chip: Chip, rows: Rows<'_>) -> Vec<Target> {
+fn shares_of_peak(chip: Chip, prototypes: &[Beside], rows: Rows<'_>) -> Vec<Target> {
     let best = rows.best_isa();
     let percent = |named: Vec<Named>| named.into_iter().map(|(name, share)| (name, 100.0 * share)).collect();
     let spatial = names(&["resnet18"]);
@@ -69,22 +86,19 @@ fn shares_of_peak(chip: Chip, rows: Rows<'_>) -> Vec<Target> {
     let pointwise: Vec<_> = percent(rows.best(best, &LARGE_POINTWISE, Row::static_share_of_peak));
     let winograd: Vec<_> =
         percent(rows.best(best, &["resnet18-64x56", "resnet18-128x28"], Row::share_of_peak));
-    let mut targets = Vec::new();
-    let prototypes = chip.prototypes();
-    if !prototypes.is_empty() {
-        let of = |dynamic: bool| -> Vec<Named> {
-            let part = |prototype: &Prototype| {
-                let share = if dynamic { Row::share_of_peak } else { Row::static_share_of_peak };
-                let (name, got) = rows.best(best, &[prototype.workload], share).pop()?;
-                Some((name, 100.0 * got / if dynamic { prototype.dynamic } else { prototype.static_ }))
-            };
-            prototypes.iter().filter_map(part).collect()
-        };
-        for (form, dynamic) in [("dynamic", true), ("static", false)] {
-            let name = format!("% of the prototype's share of the peak, {form}, least");
-            targets.push(least(&name, Bound::AtLeast(90.0), &of(dynamic)));
-        }
-    }
+    let of = |ours: fn(&Beside) -> Option<f64>| -> Vec<Named> {
+        let part = |beside: &Beside| Some((beside.workload.to_string(), 100.0 * ours(beside)?));
+        prototypes.iter().filter_map(part).collect()
+    };
+    let dynamic = of(|beside| Some(beside.dynamic? / beside.dynamic_prototype));
+    let static_ = of(|beside| Some(beside.static_? / beside.static_prototype));
+    let mut targets = match prototypes {
+        [] => Vec::new(),
+        _ => vec![
+            least("% of the prototype's share of the peak, dynamic, least", Bound::AtLeast(90.0), &dynamic),
+            least("% of the prototype's share of the peak, static, least", Bound::AtLeast(90.0), &static_),
+        ],
+    };
     targets.extend([
         least(
             "% of peak, direct 3×3, static, simd-avx512, least",
@@ -142,13 +156,17 @@ fn threads(rows: Rows<'_>, cache_bytes: u64) -> Vec<Target> {
     let winograd = rows.speed_ups(median).into_iter().filter(plan("winograd")).collect();
     vec![
         least(
-            "two threads ÷ one, direct 3×3 whose experts fit the cache, least",
+            "speed-up by two threads, direct 3×3 whose experts fit the cache, least",
             Bound::AtLeast(1.7),
             &named(direct),
         ),
-        least("two threads ÷ one, Winograd, least", Bound::AtLeast(1.4), &named(winograd)),
+        least("speed-up by two threads, Winograd, least", Bound::AtLeast(1.4), &named(winograd)),
         // A twentieth is what medians of the same code differ by.
-        least("two threads ÷ one, every layer, least", Bound::AtLeast(0.95), &named(rows.speed_ups(median))),
+        least(
+            "speed-up by two threads, every layer, least",
+            Bound::AtLeast(0.95),
+            &named(rows.speed_ups(median)),
+        ),
     ]
 }
 
@@ -200,7 +218,7 @@ mod tests {
     }
 
     fn of_rows(rows: &[Row]) -> Vec<Target> {
-        targets(Chip::Zen4, 32 << 20, rows)
+        targets(Chip::Zen4, 32 << 20, &beside_prototypes(Chip::Zen4, rows), rows)
     }
 
     #[test]
@@ -214,7 +232,7 @@ mod tests {
         let targets = of_rows(&rows);
         let winograd = find(&targets, "64@56 and 128@28");
         assert!(close(winograd.got, 20.0) && winograd.wanted == Bound::AtLeast(300.0), "{winograd:?}");
-        assert!(targets.len() > super::targets(Chip::Other, 1, &rows).len(), "no prototype for other chips");
+        assert!(beside_prototypes(Chip::Other, &rows).is_empty());
         let direct = find(&targets, "direct 3×3, static, simd-avx512");
         assert!(close(direct.got, 80.0) && direct.reached() == Some(false), "{direct:?}");
         assert_eq!(find(&targets, "direct 3×3, static, simd-avx2").got, None);
