@@ -9,6 +9,7 @@ use dyconv_bench::measure::{Manner, measure};
 use dyconv_bench::precision::Storage;
 use dyconv_bench::problem::Problem;
 use dyconv_bench::progress::Progress;
+use dyconv_bench::roster::Wanted;
 use dyconv_bench::timing::Budget;
 use dyconv_bench::workloads::select;
 use dyconv_core::{
@@ -157,4 +158,29 @@ fn a_plan_measures_every_combination_once() {
     rows.dedup();
     assert_eq!(rows.len(), 4);
     assert!(outcome.rows.iter().all(|row| row.gflops > 0.0 && row.plan == "generic" && row.runs == 1));
+}
+
+#[test]
+fn the_direct_kernel_is_timed_beside_dense_spatial_layers_of_one_sample_alone() {
+    let backend = wanted("simd-portable");
+    let plan = Plan {
+        workloads: select(&["resnet18-512x7".into(), "mbv2-dw-960x7".into()]).unwrap(),
+        batches: Some(vec![1, 2]),
+        layouts: vec![Layout::Nhwc],
+        storages: vec![Storage::F32],
+        cold: None,
+        direct: true,
+        budget: Budget::ONCE,
+        longest_row: Duration::MAX,
+        longest_backend: Duration::MAX,
+    };
+    let rows = plan.run(&[backend], &Progress::new("", 4)).unwrap().rows;
+    let direct: Vec<_> = rows.iter().map(|row| row.direct_static_median_us.is_some()).collect();
+    assert_eq!(direct, [true, false, false, false]);
+    assert!(rows[0].direct_share_of_peak().unwrap() > 0.0);
+}
+
+fn wanted(name: &str) -> AnyBackend {
+    let mut candidates = Wanted::parse(&[name.into()]).unwrap().open(Some(1)).unwrap();
+    candidates.remove(0).backend.unwrap()
 }
