@@ -6,7 +6,7 @@ use dyconv_core::{AttentionSource, CheckedCall, Layout, Prepared, Shape};
 
 use crate::isa::OnLanes;
 use crate::kernels::attention::attention;
-use crate::kernels::convolve::{Sample, convolve};
+use crate::kernels::convolve::{Sample, Work, convolve};
 use crate::kernels::depthwise::depthwise;
 use crate::kernels::direct::copy_row;
 use crate::kernels::normalize::{normalize, statistics};
@@ -15,7 +15,7 @@ use crate::kernels::pool::{block_sums, channel_sums};
 use crate::lanes::Lanes;
 use crate::layer::SimdLayer;
 use crate::pack::Block;
-use crate::plan::{Kernel, Plan};
+use crate::plan::{Kernel, MOST_SAMPLES, Plan};
 use crate::stream::{Scratch, SimdStream};
 use crate::tensor::Source;
 use crate::threads::Threads;
@@ -92,11 +92,11 @@ impl Run<'_> {
         let output = std::mem::take(&mut self.output);
         let fused = !self.layer.normalizes();
         let mut sums = self.sums.take_if(|_| fused).unwrap_or_default();
-        let wanted = !sums.is_empty();
+        let wanted = usize::from(!sums.is_empty());
         let out = self.call.output;
         let copied = self.plan.copied();
         let mut copies = std::mem::take(&mut self.stream.copies);
-        let at_once = if copied == 0 { out.batch().max(1) } else { self.threads.count() };
+        let at_once = self.plan.at_once(self.threads.count(), out.batch());
         for first in (0..out.batch()).step_by(at_once) {
             let count = at_once.min(out.batch() - first);
             let copies = copies.scratch(count * copied);
@@ -105,19 +105,15 @@ impl Run<'_> {
             }
             let copies = &*copies;
             let chunk = &mut output[first * out.sample_len()..][..count * out.sample_len()];
-            let blocks = chunk.chunks_exact_mut(out.sample_len()).enumerate().flat_map(|(i, sample)| {
-                split(self.layer.config().layout(), sample, out.pixels(), &self.layer.packed.blocks)
-                    .map(move |(block, target)| (i, block, target))
-            });
-            let items = blocks.map(|(i, block, target)| {
-                let channels = if wanted { block.channels } else { 0 };
-                let (own, rest) = std::mem::take(&mut sums).split_at_mut(channels);
-                sums = rest;
-                (i, block, target, own)
-            });
-            self.threads.for_each(items, |(i, block, target, sums)| {
-                let x = if copied == 0 { self.sample(first + i) } else { &copies[i * copied..][..copied] };
-                self.block(lanes, pi, x, first + i, block, target, sums);
+            let (now, rest) = std::mem::take(&mut sums).split_at_mut(wanted * count * out.channels());
+            sums = rest;
+            let items = groups(&self.plan, &self.layer.packed.blocks, out, chunk, now);
+            self.threads.for_each(items, |(i, block, shares)| {
+                let x = |i: usize| match copied {
+                    0 => self.sample(first + i),
+                    _ => &copies[i * copied..][..copied],
+                };
+                self.block(lanes, pi, x, [first, i], block, shares);
             });
         }
         self.stream.copies = copies;
@@ -135,34 +131,46 @@ impl Run<'_> {
         });
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one item of the loop above")]
-    fn block<L: Lanes>(
-        &self,
+    /// A block of some samples, from the `i`th after `first` on.
+    fn block<'x, L: Lanes>(
+        &'x self,
         lanes: L,
-        pi: &[f32],
-        x: &[f32],
-        n: usize,
+        pi: &'x [f32],
+        x: impl Fn(usize) -> &'x [f32],
+        [first, i]: [usize; 2],
         block: &Block,
-        mut target: Target<'_>,
-        sums: &mut [f32],
+        shares: [Option<Share<'x>>; MOST_SAMPLES],
     ) {
         let (config, plan) = (self.layer.config(), &*self.plan);
         let out = self.call.output;
         // Batch norm comes before the residual and the activation; where it isn't folded they wait for it.
         let fused = !self.layer.normalizes();
-        let sample = Sample {
-            x,
+        let sample = |i: usize| Sample {
+            x: x(i),
             pi: (self.call.attention != AttentionSource::Static)
-                .then(|| &pi[n * config.experts()..][..config.experts()]),
-            residual: self.residual.filter(|_| fused).map(|r| &r[n * out.sample_len()..][..out.sample_len()]),
+                .then(|| &pi[(first + i) * config.experts()..][..config.experts()]),
+            residual: self
+                .residual
+                .filter(|_| fused)
+                .map(|r| &r[(first + i) * out.sample_len()..][..out.sample_len()]),
             activation: if fused { config.activation() } else { dyconv_core::Activation::None },
         };
-        self.stream.scratch.with(|scratch| {
-            let compute = if plan.kernel == Kernel::Depthwise { depthwise::<L> } else { convolve::<L> };
-            compute(lanes, plan, &self.layer.packed, block, &sample, &mut target, scratch);
+        let mut next = i;
+        let mut work = shares.map(|share| {
+            let Share { target, sums } = share?;
+            next += 1;
+            Some(Work { sample: sample(next - 1), target, sums })
         });
-        if fused && !sums.is_empty() {
-            block_sums(lanes, &target, out.pixels(), sums);
+        self.stream.scratch.with(|scratch| match plan.kernel {
+            Kernel::Depthwise => {
+                for Work { sample, target, .. } in work.iter_mut().flatten() {
+                    depthwise(lanes, plan, &self.layer.packed, block, sample, target, scratch);
+                }
+            }
+            _ => convolve(lanes, plan, &self.layer.packed, block, &mut work, scratch),
+        });
+        for Work { target, sums, .. } in work.iter_mut().flatten().filter(|work| !work.sums.is_empty()) {
+            block_sums(lanes, target, out.pixels(), sums);
         }
     }
 
@@ -183,6 +191,45 @@ impl Run<'_> {
         }
         taken
     }
+}
+
+/// Where a block of a sample goes.
+struct Share<'a> {
+    target: Target<'a>,
+    /// Its channel sums, where they are asked for.
+    sums: &'a mut [f32],
+}
+
+/// Every block of as many samples as share its experts, with the first one's number: `output` is theirs and `sums`, where
+/// asked for.
+fn groups<'a>(
+    plan: &'a Plan,
+    blocks: &'a [Block],
+    out: Shape,
+    output: &'a mut [f32],
+    sums: &'a mut [f32],
+) -> impl Iterator<Item = (usize, &'a Block, [Option<Share<'a>>; MOST_SAMPLES])> {
+    let count = output.len() / out.sample_len();
+    let mut samples = output.chunks_exact_mut(out.sample_len());
+    let wanted = !sums.is_empty();
+    let mut sums = sums.chunks_exact_mut(out.channels());
+    (0..count).step_by(plan.samples).flat_map(move |i| {
+        let mut samples: [_; MOST_SAMPLES] = std::array::from_fn(|j| {
+            let sample = if j < plan.samples { samples.next()? } else { return None };
+            let sums = sums.next().unwrap_or_default();
+            Some((split(plan.config.layout(), sample, out.pixels(), blocks), sums))
+        });
+        blocks.iter().map(move |block| {
+            let shares = samples.each_mut().map(|sample| {
+                let (targets, sums) = sample.as_mut()?;
+                let channels = if wanted { block.channels } else { 0 };
+                let (own, rest) = std::mem::take(sums).split_at_mut(channels);
+                *sums = rest;
+                targets.next().map(|(_, target)| Share { target, sums: own })
+            });
+            (i, block, shares)
+        })
+    })
 }
 
 /// The channel sums of every sample.

@@ -63,6 +63,15 @@ pub(crate) enum Weights<'a> {
 }
 
 impl Weights<'_> {
+    /// Some of them.
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::F32(weights) => Self::F32(&weights[range]),
+            Self::Bf16(weights) => Self::Bf16(&weights[range]),
+            Self::F16(weights) => Self::F16(&weights[range]),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::F32(weights) => weights.len(),

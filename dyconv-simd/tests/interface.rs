@@ -102,6 +102,39 @@ fn what_slices_cannot_do_is_refused_by_name() {
 }
 
 #[test]
+fn a_sample_has_the_same_bits_alone_as_in_a_batch_that_shares_its_experts() {
+    let number = |i: usize| ((i * 2_654_435_761) % 1009) as f32 / 1009.0 - 0.5;
+    for layout in Layout::ALL {
+        for kernel_size in [[3, 3], [1, 1]] {
+            let options = Options::new(72, 80).kernel_size(kernel_size).padding(Padding::Same).layout(layout);
+            let config = options.experts(4).attention(Attention::Given).build().unwrap();
+            let weight = (0..4 * config.expert_len()).map(number).collect();
+            let layer = Params { weight, bias: None, attention: None, batch_norm: None };
+            let layer = DyConv2d::new(config, layer).unwrap();
+            let run = |samples: std::ops::Range<usize>| {
+                let of = |len: usize| -> Vec<f32> {
+                    (samples.start * len..samples.end * len).map(number).collect()
+                };
+                let shape = Shape::new(samples.len(), 72, 2, 3).unwrap();
+                let x = Tensor::new(shape, layout, of(72 * 6)).unwrap();
+                let pi = Tensor::attention(samples.len(), 4, of(4)).unwrap();
+                let backend = SimdBackend::new().unwrap();
+                let prepared = backend.prepare(&layer, &Prepare::default().input(shape)).unwrap();
+                let (x, pi) = (x.view(), pi.view());
+                let call = Call::new(&x).attention(&pi);
+                let mut y = vec![0.0; samples.len() * 80 * 6];
+                backend.forward_into(&mut backend.stream().unwrap(), &prepared, &call, &mut y).unwrap();
+                y
+            };
+            let together = run(0..6);
+            for n in 0..6 {
+                assert_eq!(run(n..n + 1), together[n * 480..(n + 1) * 480], "sample {n}, {layout}");
+            }
+        }
+    }
+}
+
+#[test]
 fn sixteen_bits_halve_the_experts_and_are_refused_only_where_they_cannot_hold_them() {
     let backend = SimdBackend::new().unwrap();
     let wide = |weight: f32| {

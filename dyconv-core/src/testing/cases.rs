@@ -10,7 +10,7 @@ type Named = (&'static str, fn() -> Problem);
 /// Every named case.
 #[must_use]
 pub fn all() -> Vec<(&'static str, Problem)> {
-    let cases: [Named; 16] = [
+    let cases: [Named; 17] = [
         ("paper_layer", paper_layer),
         ("keras_layer", keras_layer),
         ("condconv_layer", condconv_layer),
@@ -27,6 +27,7 @@ pub fn all() -> Vec<(&'static str, Problem)> {
         ("one_expert_with_a_head", one_expert_with_a_head),
         ("training_with_residual", training_with_residual),
         ("one_pixel", one_pixel),
+        ("experts_outweigh_activations", experts_outweigh_activations),
     ];
     cases.into_iter().map(|(name, case)| (name, case())).collect()
 }
@@ -195,4 +196,11 @@ pub fn training_with_residual() -> Problem {
 #[must_use]
 pub fn one_pixel() -> Problem {
     problem(three_by_three(8, 17).experts(4).attention(Attention::mlp(2)), [2, 1, 1])
+}
+
+/// Several samples, each small beside the experts: a backend may read these once for some samples.
+#[must_use]
+pub fn experts_outweigh_activations() -> Problem {
+    let options = three_by_three(19, 40).experts(3).bias(true).attention(Attention::mlp(5));
+    problem(options, [6, 2, 2])
 }

@@ -4,6 +4,7 @@
 
 use bytemuck::Pod;
 
+use super::convolve::Sample;
 use crate::buffer::Buffer;
 use crate::lanes::{Lanes, Task};
 use crate::pack::Weights;
@@ -129,6 +130,34 @@ pub(crate) fn panel<'a, L: Lanes>(
     let panel = scratch.scratch(weights.len() / pi.len());
     aggregate(lanes, weights, pi, panel);
     panel
+}
+
+/// Experts that stay in a first-level cache of 32 KiB while every sample aggregates them.
+const SHARED_WORDS: usize = 4 << 10;
+
+/// [`panel`] for samples of one batch, one after another; of a static layer there is one for all of them. Experts are
+/// read once.
+pub(crate) fn panels<'a, 's, L: Lanes>(
+    lanes: L,
+    weights: Weights<'a>,
+    samples: impl Iterator<Item = &'s Sample<'s>> + Clone,
+    scratch: &'a mut Buffer,
+) -> &'a [f32] {
+    let dynamic = samples.clone().filter_map(|sample| sample.pi);
+    let Some(first) = dynamic.clone().next() else {
+        return panel(lanes, weights, None, scratch);
+    };
+    let (experts, count) = (first.len(), dynamic.clone().count());
+    let len = weights.len() / experts;
+    let panels = scratch.scratch(count * len);
+    let piece = if count == 1 { len } else { SHARED_WORDS / experts / L::WIDTH * L::WIDTH };
+    for start in (0..len).step_by(piece.max(L::WIDTH)) {
+        let end = (start + piece.max(L::WIDTH)).min(len);
+        for (pi, panel) in dynamic.clone().zip(panels.chunks_exact_mut(len)) {
+            aggregate(lanes, weights.part(start * experts..end * experts), pi, &mut panel[start..end]);
+        }
+    }
+    panels
 }
 
 /// `packed` is `[…][expert][lane]`, `out` is `[…][lane]`, `pi` one weight per expert.

@@ -3,7 +3,7 @@
 use dyconv_core::Activation;
 
 use super::activate::activate;
-use super::aggregate::aggregate;
+use super::aggregate::{aggregate, panels};
 use super::ahead::LINE;
 use super::output::Target;
 use super::tile::{Tile, strided, windows};
@@ -25,45 +25,65 @@ pub(crate) struct Sample<'a> {
     pub(crate) activation: Activation,
 }
 
-/// Computes a block with a plan of register tiles.
+/// One sample's share of a block.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) sample: Sample<'a>,
+    /// Where its outputs go.
+    pub(crate) target: Target<'a>,
+    /// Their channel sums, where they are asked for.
+    pub(crate) sums: &'a mut [f32],
+}
+
+/// Computes a block, for samples that share its experts, with a plan of register tiles.
 ///
-/// Input channels are taken in steps whose aggregated panel stays in cache; sums of earlier steps wait in scratch.
+/// Input channels are taken in steps whose aggregated panels stay in cache; sums of earlier steps wait in scratch.
 pub(crate) fn convolve<L: Lanes>(
     lanes: L,
     plan: &Plan,
     packed: &Packed,
     block: &Block,
-    sample: &Sample<'_>,
-    target: &mut Target<'_>,
+    work: &mut [Option<Work<'_>>],
     scratch: &mut Scratch,
 ) {
     let lanes_per_pixel = block.vectors * L::WIDTH;
     let one_step = plan.step >= plan.reduction_channels;
-    let waiting = if one_step { plan.patch_pixels() } else { plan.pixels() };
+    let waiting = lanes_per_pixel * if one_step { plan.patch_pixels() } else { plan.pixels() };
+    let count = work.iter().flatten().count();
     let Scratch { panel, offset, sums, .. } = scratch;
-    let offset = channel_offsets(lanes, packed, block, sample.pi, offset.scratch(lanes_per_pixel));
-    let sums = sums.scratch(waiting * lanes_per_pixel);
+    let offsets = offset.scratch(count * lanes_per_pixel);
+    for (work, offset) in work.iter().flatten().zip(offsets.chunks_exact_mut(lanes_per_pixel)) {
+        channel_offsets(lanes, packed, block, work.sample.pi, offset);
+    }
+    let sums = sums.scratch(count * waiting);
     for from in (0..plan.reduction_channels).step_by(plan.step) {
         let channels = plan.step.min(plan.reduction_channels - from);
-        let weights = super::aggregate::panel(lanes, packed.weights(block, from, channels), sample.pi, panel);
-        // While this panel is used, the experts of the next come nearer.
+        let samples = work.iter().flatten().map(|work| &work.sample);
+        let panels = panels(lanes, packed.weights(block, from, channels), samples, panel);
+        let len = channels * plan.config.taps() * lanes_per_pixel;
+        // While these panels are used, the experts of the next come nearer.
         let ahead = packed.after(block, from, channels);
         let mut asked = 0;
         let mut done = 0;
         let last = from + channels == plan.reduction_channels;
-        let mut at = 0;
-        for patch in plan.patches() {
-            done += patch.pixels();
-            let due = ahead.len() / LINE * done / plan.pixels() * LINE;
-            let now = &ahead[asked..due];
-            asked = due;
-            let sums = &mut sums[at..][..patch.pixels() * lanes_per_pixel];
-            accumulate(lanes, plan, block, sample.x, from, patch, weights, now, sums);
-            if last {
-                finish(lanes, plan, block, sample, patch, offset, sums, target);
-            }
-            if !one_step {
-                at += sums.len();
+        // A static layer has one for all samples.
+        let each = panels.chunks_exact(len).cycle();
+        let scratch = offsets.chunks_exact(lanes_per_pixel).zip(sums.chunks_exact_mut(waiting));
+        for ((work, panel), (offset, sums)) in work.iter_mut().flatten().zip(each).zip(scratch) {
+            let mut at = 0;
+            for patch in plan.patches() {
+                done += patch.pixels();
+                let due = ahead.len() / LINE * done / (count * plan.pixels()) * LINE;
+                let now = &ahead[asked..due];
+                asked = due;
+                let sums = &mut sums[at..][..patch.pixels() * lanes_per_pixel];
+                accumulate(lanes, plan, block, work.sample.x, from, patch, panel, now, sums);
+                if last {
+                    finish(lanes, plan, block, &work.sample, patch, offset, sums, &mut work.target);
+                }
+                if !one_step {
+                    at += sums.len();
+                }
             }
         }
     }

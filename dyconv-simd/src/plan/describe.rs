@@ -36,8 +36,10 @@ impl Plan {
         let workers = threads.min(input.batch().max(1) * self.blocks());
         let peak = floats(input.len())
             .saturating_add(floats(output.len()))
-            .saturating_add(floats(self.copied().saturating_mul(threads.min(input.batch()))))
-            .saturating_add(floats(self.scratch().saturating_mul(workers)))
+            .saturating_add(floats(self.copied().saturating_mul(self.at_once(threads, input.batch()))))
+            .saturating_add(floats(
+                self.scratch().saturating_mul(workers).saturating_mul(self.samples.min(input.batch().max(1))),
+            ))
             .saturating_add(resident as u64);
         Ok(dyconv_core::Plan::new(self.name(), total.multiply_adds, bytes, peak, Accuracy::Cpu))
     }

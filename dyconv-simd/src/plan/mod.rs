@@ -1,12 +1,14 @@
 //! How a layer is computed for one image size: a pure function of configuration, extents and instruction set, chosen
 //! by predicted cost, apart from running it.
 
+mod batch;
 mod cost;
 mod describe;
 mod patch;
 
 use dyconv_core::{Config, Geometry, Layout, Result};
 
+pub(crate) use self::batch::MOST_SAMPLES;
 use self::cost::slots;
 pub(crate) use self::patch::Patch;
 use self::patch::{patch, rows};
@@ -85,6 +87,8 @@ pub(crate) struct Plan {
     pub(crate) grid: [usize; 2],
     /// The most rows and columns of a patch.
     pub(crate) patch: [usize; 2],
+    /// Samples of a batch that share each read of the experts.
+    pub(crate) samples: usize,
     /// The padded copy that direct reads.
     pub(crate) copy: Option<Window>,
     pub(crate) reading: Reading,
@@ -157,6 +161,7 @@ impl Plan {
             step,
             grid,
             patch: patch(grid, rows(kernel, config, traits)),
+            samples: batch::samples(kernel, config, &geometry),
             copy,
             reading,
             traits,
