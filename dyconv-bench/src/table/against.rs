@@ -153,3 +153,27 @@ pub fn markdown(against: &Against) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_says_whether_it_is_reached_if_that_can_be_said() {
+        let target =
+            |wanted, got, complete| Target { name: "goal".into(), wanted, got, complete, note: "row".into() };
+        let printed = goals(&[
+            target(Bound::AtLeast(2.0), Some(2.5), true),
+            target(Bound::AtLeast(92.0), Some(91.0), true),
+            target(Bound::AtMost(1.1), Some(1.2), true),
+            target(Bound::AtLeast(2.0), Some(3.0), false),
+            target(Bound::AtLeast(2.0), None, false),
+            target(Bound::Report, Some(1.25), true),
+        ]);
+        let lines = printed.lines().skip(2);
+        let last: Vec<_> =
+            lines.map(|line| line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ")).collect();
+        let wanted = ["≥ 2 2.50 yes", "≥ 92 91 NO", "≤ 1.1 1.20 NO", "≥ 2 3.00 –", "≥ 2 – –", "1.25"];
+        assert_eq!(last, wanted, "{printed}");
+    }
+}

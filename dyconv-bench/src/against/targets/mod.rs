@@ -34,15 +34,17 @@ pub struct Target {
     pub wanted: Bound,
     /// What was got; `null` where rows are missing.
     pub got: Option<f64>,
+    /// Whether every row that the goal speaks of was measured.
+    pub complete: bool,
     /// Which rows decided it, or why there is no figure.
     pub note: String,
 }
 
 impl Target {
-    /// Whether the goal is reached; unknown without a figure or without a goal.
+    /// Whether the goal is reached; unknown without a goal or without all of its rows.
     #[must_use]
     pub fn reached(&self) -> Option<bool> {
-        let got = self.got?;
+        let got = self.got.filter(|_| self.complete)?;
         match self.wanted {
             Bound::AtLeast(wanted) => Some(got >= wanted),
             Bound::AtMost(wanted) => Some(got <= wanted),
@@ -81,39 +83,47 @@ fn not_measured() -> String {
     "not measured".into()
 }
 
-fn mean(name: &str, wanted: Bound, values: &[Named]) -> Target {
+/// The geometric mean of figures of `of` rows.
+fn mean(name: &str, wanted: Bound, values: &[Named], of: usize) -> Target {
     let figures: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
     let note = match values.len() {
         0 => not_measured(),
-        len => format!("{len} rows"),
+        len if len == of => format!("{len} rows"),
+        len => format!("only {len} of {of} rows"),
     };
-    Target { name: name.into(), wanted, got: geometric_mean(&figures), note }
+    let (got, complete) = (geometric_mean(&figures), values.len() == of);
+    Target { name: name.into(), wanted, got, complete, note }
 }
 
-fn least(name: &str, wanted: Bound, values: &[Named]) -> Target {
-    extreme(name, wanted, values.iter().min_by(|a, b| a.1.total_cmp(&b.1)), values)
+/// The least figure of `of` rows.
+fn least(name: &str, wanted: Bound, values: &[Named], of: usize) -> Target {
+    extreme(name, wanted, values.iter().min_by(|a, b| a.1.total_cmp(&b.1)), values, of)
 }
 
-fn most(name: &str, wanted: Bound, values: &[Named]) -> Target {
-    extreme(name, wanted, values.iter().max_by(|a, b| a.1.total_cmp(&b.1)), values)
+/// The largest figure of `of` rows.
+fn most(name: &str, wanted: Bound, values: &[Named], of: usize) -> Target {
+    extreme(name, wanted, values.iter().max_by(|a, b| a.1.total_cmp(&b.1)), values, of)
 }
 
-/// The row that decides, and the others that miss the goal.
-fn extreme(name: &str, wanted: Bound, deciding: Option<&Named>, values: &[Named]) -> Target {
+/// The row that decides, and how many others miss the goal.
+fn extreme(name: &str, wanted: Bound, deciding: Option<&Named>, values: &[Named], of: usize) -> Target {
     let Some((decider, got)) = deciding else {
-        return Target { name: name.into(), wanted, got: None, note: not_measured() };
+        return Target { name: name.into(), wanted, got: None, complete: false, note: not_measured() };
     };
     let misses = |(_, value): &&Named| match wanted {
         Bound::AtLeast(bound) => *value < bound,
         Bound::AtMost(bound) => *value > bound,
         Bound::Report => false,
     };
-    let missed = values.iter().filter(misses).count();
-    let note = match missed {
-        0 | 1 => format!("{decider}, of {}", values.len()),
-        _ => format!("{decider}; {missed} of {} miss it", values.len()),
-    };
-    Target { name: name.into(), wanted, got: Some(*got), note }
+    let (len, missed) = (values.len(), values.iter().filter(misses).count());
+    let mut note = decider.clone();
+    if missed > 1 {
+        note += &format!("; {missed} of {len} miss it");
+    }
+    if len < of {
+        note += &format!("; only {len} of {of} rows");
+    }
+    Target { name: name.into(), wanted, got: Some(*got), complete: len >= of, note }
 }
 
 #[cfg(test)]
@@ -136,5 +146,17 @@ mod tests {
             assert_eq!((target.got, target.reached()), (None, None), "{target:?}");
             assert_eq!(target.note, "not measured");
         }
+    }
+
+    #[test]
+    fn a_goal_without_all_of_its_rows_is_neither_reached_nor_missed() {
+        let rows = [("a".to_string(), 4.0), ("b".to_string(), 1.0)];
+        let whole = least("g", Bound::AtLeast(2.0), &rows, 2);
+        assert_eq!((whole.got, whole.reached(), whole.note.as_str()), (Some(1.0), Some(false), "b"));
+        let part = mean("g", Bound::AtLeast(2.0), &rows, 3);
+        assert_eq!((part.got, part.reached()), (Some(2.0), None));
+        assert_eq!(part.note, "only 2 of 3 rows");
+        let part = most("g", Bound::AtMost(0.5), &rows, 3);
+        assert_eq!((part.reached(), part.note.as_str()), (None, "a; 2 of 2 miss it; only 2 of 3 rows"));
     }
 }
