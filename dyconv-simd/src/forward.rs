@@ -163,15 +163,15 @@ impl Run<'_> {
         });
         self.stream.scratch.with(|scratch| match plan.kernel {
             Kernel::Depthwise => {
-                for Work { sample, target, .. } in work.iter_mut().flatten() {
+                for Work { sample, target, sums } in work.iter_mut().flatten() {
                     depthwise(lanes, plan, &self.layer.packed, block, sample, target, scratch);
+                    if !sums.is_empty() {
+                        block_sums(lanes, target, out.pixels(), sums);
+                    }
                 }
             }
             _ => convolve(lanes, plan, &self.layer.packed, block, &mut work, scratch),
         });
-        for Work { target, sums, .. } in work.iter_mut().flatten().filter(|work| !work.sums.is_empty()) {
-            block_sums(lanes, target, out.pixels(), sums);
-        }
     }
 
     /// Step 5 where it isn't folded, and what had to wait for it.

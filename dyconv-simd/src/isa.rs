@@ -82,7 +82,7 @@ impl Isa {
         match self {
             Self::Portable => "portable vectors",
             Self::Avx2 => "AVX2, FMA and F16C",
-            Self::Avx512 => "AVX-512F",
+            Self::Avx512 => "AVX-512F and VL",
         }
     }
 }
@@ -138,7 +138,8 @@ impl Token {
         impl OnLanes for Read {
             type Output = Traits;
             fn run<L: Lanes>(self, _: L) -> Traits {
-                Traits { width: L::WIDTH, rows: L::ROWS, vectors: L::VECTORS }
+                let across = [L::CHANNELS, L::PIXEL_VECTORS];
+                Traits { width: L::WIDTH, rows: L::ROWS, vectors: L::VECTORS, across }
             }
         }
         self.dispatch(Read)
@@ -154,6 +155,8 @@ pub(crate) struct Traits {
     pub(crate) rows: usize,
     /// Vectors of output channels of a register tile.
     pub(crate) vectors: usize,
+    /// Channels and vectors of pixels of a register tile whose vector runs over pixels.
+    pub(crate) across: [usize; 2],
 }
 
 #[cfg(test)]

@@ -311,7 +311,7 @@ mod tests {
 
     use super::*;
 
-    const TRAITS: Traits = Traits { width: 4, rows: 3, vectors: 2 };
+    const TRAITS: Traits = Traits { width: 4, rows: 3, vectors: 2, across: [6, 1] };
 
     fn layer(groups: usize) -> DyConv2d {
         let options = Options::new(2 * groups, 11 * groups).groups(groups).kernel_size([1, 3]);
@@ -391,7 +391,7 @@ mod tests {
         let weight = (0..4 * config.expert_len()).map(|i| i as f32).collect();
         let layer = Params { weight, bias: None, attention: None, batch_norm: None };
         let layer = DyConv2d::new(config, layer).unwrap();
-        let traits = Traits { width: 16, rows: 14, vectors: 2 };
+        let traits = Traits { width: 16, rows: 14, vectors: 2, across: [24, 1] };
         for precision in [Precision::F32, Precision::Bf16] {
             let packed = Packed::new(&layer, Family::Shared, traits, precision, true).unwrap();
             let [first, second, third] = *packed.blocks else { panic!("three blocks") };

@@ -25,8 +25,10 @@ pub(crate) struct Scratch {
     pub(crate) panel: Buffer,
     /// b~ + shift.
     pub(crate) offset: Buffer,
-    /// Sums of a tile, or of all tiles where they wait for the next step.
+    /// Sums of all tiles, where they wait for the next step.
     pub(crate) sums: Buffer,
+    /// The output's channel sums so far.
+    pub(crate) running: Buffer,
     /// A plane of a depthwise layer.
     pub(crate) plane: Buffer,
     /// z of one sample.

@@ -84,12 +84,14 @@ fn use_backend() {
 fn inner_loops_neither_call_nor_spill() {
     use_backend();
     let Some(functions) = functions() else { return };
-    for (isa, module, register, tile) in
-        [(Isa::Avx512, "avx512", "%zmm", 28), (Isa::Avx2, "avx2", "%ymm", 12)]
-    {
+    // Multiply-adds of 14 × 2 and 12 × 2 vectors (a step of each tile); of 24 channels × a vector of pixels, which
+    // broadcast as they multiply; with AVX2 6 × 2 and 4 × 3 both have twelve.
+    let tiles: [(Isa, &str, &str, &[usize]); 2] =
+        [(Isa::Avx512, "avx512", "%zmm", &[28, 24]), (Isa::Avx2, "avx2", "%ymm", &[12])];
+    for (isa, module, register, tiles) in tiles {
         let kernels =
             functions.iter().filter(|(name, _)| name.contains("vectorize") && name.contains(module));
-        let mut largest = 0;
+        let mut found = BTreeMap::<usize, Vec<bool>>::new();
         for (name, lines) in kernels {
             for body in inner_loops(lines).into_iter().filter(|body| multiply_adds(body) >= 4) {
                 let text: Vec<&str> = body.iter().map(|(_, text)| text.as_str()).collect();
@@ -100,12 +102,19 @@ fn inner_loops_neither_call_nor_spill() {
                     text.iter().any(|text| text.contains("{1to") || text.starts_with("vbroadcastss"));
                 let spilled = is_tile && text.iter().any(|text| spills(text));
                 assert!(!spilled, "a vector on the stack in {}", listing());
-                if text.iter().any(|text| text.starts_with("vfmadd") && text.contains(register)) {
-                    largest = largest.max(multiply_adds(body));
+                if is_tile && text.iter().any(|text| text.starts_with("vfmadd") && text.contains(register)) {
+                    let fused = text.iter().filter(|text| text.contains("{1to")).count() >= 24;
+                    found.entry(multiply_adds(body)).or_default().push(fused);
                 }
             }
         }
-        assert!(largest >= tile, "the largest tile of simd-{isa} has {largest} multiply-adds, not {tile}");
+        for tile in tiles {
+            assert!(found.contains_key(tile), "no tile of simd-{isa} has {tile} multiply-adds: {found:?}");
+        }
+        if isa == Isa::Avx512 {
+            let fused = found.values().flatten().any(|&fused| fused);
+            assert!(fused, "no tile multiplies 24 channels by a vector of pixels: {found:?}");
+        }
     }
 }
 

@@ -57,6 +57,12 @@ macro_rules! every_plan {
                 same_bits_as = divided($isa, Kernel::Pointwise),
             );
             dyconv_core::conformance_tests!(
+                across,
+                on($isa, Kernel::Across),
+                required = must_run($isa),
+                same_bits_as = divided($isa, Kernel::Across),
+            );
+            dyconv_core::conformance_tests!(
                 depthwise,
                 on($isa, Kernel::Depthwise),
                 required = must_run($isa),

@@ -24,7 +24,7 @@ fn reported(isa: Isa) -> Option<bool> {
     let wanted: &[&str] = match isa {
         Isa::Portable => &[],
         Isa::Avx2 => &["avx2", "fma", "f16c"],
-        Isa::Avx512 => &["avx512f"],
+        Isa::Avx512 => &["avx512f", "avx512vl"],
     };
     Some(wanted.iter().all(|flag| flags.contains(flag)))
 }

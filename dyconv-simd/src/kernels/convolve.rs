@@ -1,15 +1,17 @@
 //! Step 4: one block of output channels of one sample, tile by tile, from aggregation to the stored output.
 
-use dyconv_core::Activation;
+use dyconv_core::{Activation, Layout};
 
-use super::activate::activate;
+use super::across::{Across, across, parts};
 use super::aggregate::{aggregate, panels};
 use super::ahead::LINE;
+use super::finish::{Finish, Place, Running};
+use super::halved;
 use super::output::Target;
-use super::tile::{Tile, strided, windows};
-use crate::lanes::{Lanes, MAX_WIDTH, Task};
+use super::tile::{self, Store, Tile, strided, windows};
+use crate::lanes::Lanes;
 use crate::pack::{Block, Packed, Weights};
-use crate::plan::{Patch, Plan, Reading};
+use crate::plan::{Kernel, Patch, Plan, Reading};
 use crate::stream::Scratch;
 
 /// One sample as its blocks see it.
@@ -46,13 +48,12 @@ pub(crate) fn convolve<L: Lanes>(
     work: &mut [Option<Work<'_>>],
     scratch: &mut Scratch,
 ) {
-    let lanes_per_pixel = block.vectors * L::WIDTH;
-    let one_step = plan.step >= plan.reduction_channels;
-    let waiting = lanes_per_pixel * if one_step { plan.patch_pixels() } else { plan.pixels() };
+    let block_lanes = block.vectors * L::WIDTH;
+    let waiting = plan.waiting() * block_lanes;
     let count = work.iter().flatten().count();
-    let Scratch { panel, offset, sums, .. } = scratch;
-    let offsets = offset.scratch(count * lanes_per_pixel);
-    for (work, offset) in work.iter().flatten().zip(offsets.chunks_exact_mut(lanes_per_pixel)) {
+    let Scratch { panel, offset, sums, running, .. } = scratch;
+    let offsets = offset.scratch(count * block_lanes);
+    for (work, offset) in work.iter().flatten().zip(offsets.chunks_exact_mut(block_lanes)) {
         channel_offsets(lanes, packed, block, work.sample.pi, offset);
     }
     let sums = sums.scratch(count * waiting);
@@ -60,30 +61,36 @@ pub(crate) fn convolve<L: Lanes>(
         let channels = plan.step.min(plan.reduction_channels - from);
         let samples = work.iter().flatten().map(|work| &work.sample);
         let panels = panels(lanes, packed.weights(block, from, channels), samples, panel);
-        let len = channels * plan.config.taps() * lanes_per_pixel;
+        let len = channels * plan.config.taps() * block_lanes;
         // While these panels are used, the experts of the next come nearer.
         let ahead = packed.after(block, from, channels);
-        let mut asked = 0;
+        let mut begun = 0;
         let mut done = 0;
         let last = from + channels == plan.reduction_channels;
         // A static layer has one for all samples.
         let each = panels.chunks_exact(len).cycle();
-        let scratch = offsets.chunks_exact(lanes_per_pixel).zip(sums.chunks_exact_mut(waiting));
+        let scratch = offsets.chunks_exact(block_lanes).zip(sums.chunks_exact_mut(waiting));
         for ((work, panel), (offset, sums)) in work.iter_mut().flatten().zip(each).zip(scratch) {
+            let Work { sample, target, sums: channel_sums } = work;
+            let step = Step { plan, block, x: sample.x, from, panel, offset, last };
+            let channels_first = plan.config.layout() == Layout::Nchw;
+            let running = match last && !channel_sums.is_empty() {
+                true => Running::new(lanes, block.vectors, channels_first, running),
+                false => Running::Unasked,
+            };
+            let mut finish = finish(plan, block, sample, target, running);
             let mut at = 0;
-            for patch in plan.patches() {
-                done += patch.pixels();
+            for (patch, patches) in plan.runs(step.most(&finish)) {
+                done += patches * patch.pixels();
                 let due = ahead.len() / LINE * done / (count * plan.pixels()) * LINE;
-                let now = &ahead[asked..due];
-                asked = due;
-                let sums = &mut sums[at..][..patch.pixels() * lanes_per_pixel];
-                accumulate(lanes, plan, block, work.sample.x, from, patch, panel, now, sums);
-                if last {
-                    finish(lanes, plan, block, &work.sample, patch, offset, sums, &mut work.target);
+                at += step.run(lanes, (patch, patches), &ahead[begun..due], &mut sums[at..], &mut finish);
+                begun = due;
+                if plan.step >= plan.reduction_channels {
+                    at = 0;
                 }
-                if !one_step {
-                    at += sums.len();
-                }
+            }
+            if last {
+                finish.sums.finish(lanes, channel_sums);
             }
         }
     }
@@ -108,141 +115,174 @@ pub(crate) fn channel_offsets<'a, L: Lanes>(
     out
 }
 
-#[expect(clippy::too_many_arguments, reason = "the state of the loop above, no thing of its own")]
-fn accumulate<L: Lanes>(
-    lanes: L,
+/// What happens to the block's tiles after the last step.
+fn finish<'a>(
     plan: &Plan,
     block: &Block,
-    x: &[f32],
+    sample: &Sample<'a>,
+    target: &'a mut Target<'_>,
+    sums: Running<'a>,
+) -> Finish<'a> {
+    let turned = (plan.config.layout() == Layout::Nchw) != (plan.kernel == Kernel::Across);
+    let (stride, first) = match plan.config.layout() {
+        Layout::Nchw => (plan.pixels(), block.first * plan.pixels()),
+        Layout::Nhwc => (plan.out_channels, block.first),
+    };
+    let residual = sample.residual.map(|residual| &residual[first..]);
+    Finish {
+        output: target.matrix(plan.pixels()),
+        residual,
+        stride,
+        activation: sample.activation,
+        turned,
+        sums,
+    }
+}
+
+/// Some input channels, aggregated.
+struct Step<'a> {
+    plan: &'a Plan,
+    block: &'a Block,
+    x: &'a [f32],
+    /// The first of the channels.
     from: usize,
-    patch: Patch,
-    panel: &[f32],
-    ahead: &[f32],
-    sums: &mut [f32],
-) {
-    let resume = from > 0;
-    match &plan.reading {
-        Reading::Windows { offsets, row, channel } => {
-            let start = patch.y * row + patch.x + (block.input + from) * channel;
-            let tile = Tile { x: &x[start..], step: *row, offsets, panel, ahead, sums, resume };
-            windows::<L>(patch.rows, patch.columns, block.vectors)(lanes, tile);
-        }
-        Reading::Strided { pixel } => {
-            let start = patch.x * pixel + block.input + from;
-            let tile = Tile { x: &x[start..], step: *pixel, offsets: &[], panel, ahead, sums, resume };
-            strided::<L>(patch.columns, block.vectors)(lanes, tile);
-        }
-        Reading::Planes(_) | Reading::Channels => unreachable!("depthwise plans have kernels of their own"),
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "the state of the loop above, no thing of its own")]
-fn finish<L: Lanes>(
-    lanes: L,
-    plan: &Plan,
-    block: &Block,
-    sample: &Sample<'_>,
-    patch: Patch,
-    offset: &[f32],
-    sums: &[f32],
-    target: &mut Target<'_>,
-) {
-    let row = patch.columns * block.vectors * L::WIDTH;
-    for (y, sums) in sums.chunks_exact(row).enumerate() {
-        lanes.vectorize(Finish {
-            sums,
-            offset,
-            block: *block,
-            residual: sample.residual,
-            activation: sample.activation,
-            pixel: (patch.y + y) * plan.grid[1] + patch.x,
-            columns: patch.columns,
-            pixels: plan.pixels(),
-            out_channels: plan.out_channels,
-            target,
-        });
-    }
-}
-
-/// Steps 6 and 7 for neighbouring pixels of a block, and the store.
-struct Finish<'a, 't> {
-    /// `[pixel][vector][lane]`
-    sums: &'a [f32],
+    panel: &'a [f32],
     offset: &'a [f32],
-    block: Block,
-    /// The sample's.
-    residual: Option<&'a [f32]>,
-    activation: Activation,
-    /// The first pixel.
-    pixel: usize,
-    /// How many.
-    columns: usize,
-    /// Pixels of a plane.
-    pixels: usize,
-    out_channels: usize,
-    target: &'a mut Target<'t>,
+    /// Whether none are left.
+    last: bool,
 }
 
-impl Task for Finish<'_, '_> {
-    type Output = ();
+/// Neighbouring tiles that run over pixels read no more floats of the input than this, half a first-level cache, before
+/// other channels read them again.
+const NEAR: usize = 4 << 10;
 
-    #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        match self.target {
-            Target::Columns(_) => self.rows(lanes),
-            Target::Planes(_) => self.planes(lanes),
+impl Step<'_> {
+    /// The most patches that are computed in one go.
+    fn most(&self, finish: &Finish<'_>) -> usize {
+        if self.last && !finish.is_direct() {
+            return 1;
         }
-    }
-}
-
-impl Finish<'_, '_> {
-    /// Channels last: vectors are stored as they are.
-    #[inline(always)]
-    fn rows<L: Lanes>(self, lanes: L) {
-        let Target::Columns(columns) = self.target else { return };
-        for (p, sums) in self.sums.chunks_exact(self.block.vectors * L::WIDTH).enumerate() {
-            let pixel = self.pixel + p;
-            let residual = self
-                .residual
-                .map(|r| &r[pixel * self.out_channels + self.block.first..][..self.block.channels]);
-            for (v, out) in columns.row_mut(pixel).chunks_mut(L::WIDTH).enumerate() {
-                let at = v * L::WIDTH;
-                let mut y = lanes.add(lanes.load(&sums[at..]), lanes.load(&self.offset[at..]));
-                if let Some(residual) = residual {
-                    y = lanes.add(y, lanes.load_partial(&residual[at..]));
-                }
-                lanes.store_partial(activate(lanes, self.activation, y), out);
+        match &self.plan.reading {
+            Reading::Windows { offsets, .. } if self.plan.kernel == Kernel::Across => {
+                (NEAR / (offsets.len() * self.plan.patch_pixels())).max(1)
             }
+            _ => usize::MAX,
         }
     }
 
-    /// Channels first: a tile's rows, at most a vector's width of them, are turned over.
-    #[inline(always)]
-    fn planes<L: Lanes>(self, lanes: L) {
-        let Target::Planes(planes) = self.target else { return };
-        for v in 0..self.block.vectors {
-            let at = v * L::WIDTH;
-            let offset = lanes.load(&self.offset[at..]);
-            let mut square = [lanes.splat(0.0); MAX_WIDTH];
-            for (p, row) in square.iter_mut().enumerate().take(L::WIDTH) {
-                if p < self.columns {
-                    let sums = &self.sums[p * self.block.vectors * L::WIDTH + at..];
-                    *row = lanes.add(lanes.load(sums), offset);
+    /// Adds these channels to the sums of a patch, and of the patches of its size that follow it; after the last step sees
+    /// them to the output. Gives how many sums there are; `sums` begins with them.
+    fn run<L: Lanes>(
+        &self,
+        lanes: L,
+        run: (Patch, usize),
+        ahead: &[f32],
+        sums: &mut [f32],
+        finish: &mut Finish<'_>,
+    ) -> usize {
+        let (patch, _) = run;
+        match &self.plan.reading {
+            Reading::Windows { offsets, row, channel } => {
+                let start = patch.y * row + patch.x + (self.block.input + self.from) * channel;
+                let x = &self.x[start..];
+                if self.plan.kernel == Kernel::Across {
+                    return self.across(lanes, run, (x, offsets), ahead, sums, finish);
                 }
+                let kernel = windows::<L>(patch.rows, patch.columns, self.block.vectors);
+                self.along(lanes, run, kernel, (x, *row, offsets), ahead, sums, finish)
             }
-            let square = lanes.transpose(square);
-            for (lane, &column) in square.iter().enumerate().take(L::WIDTH) {
-                let channel = at + lane;
-                if channel < self.block.channels {
-                    let mut y = column;
-                    if let Some(residual) = self.residual {
-                        let start = (self.block.first + channel) * self.pixels + self.pixel;
-                        y = lanes.add(y, lanes.load_partial(&residual[start..][..self.columns]));
-                    }
-                    let out = &mut planes[channel * self.pixels + self.pixel..][..self.columns];
-                    lanes.store_partial(activate(lanes, self.activation, y), out);
-                }
+            Reading::Strided { pixel } => {
+                let x = &self.x[patch.x * pixel + self.block.input + self.from..];
+                let kernel = if halved::fits(lanes, self.block.channels) {
+                    halved::halved::<L>(patch.columns)
+                } else {
+                    strided::<L>(patch.columns, self.block.vectors)
+                };
+                self.along(lanes, run, kernel, (x, *pixel, &[]), ahead, sums, finish)
+            }
+            Reading::Planes(_) | Reading::Channels => {
+                unreachable!("depthwise plans have kernels of their own")
             }
         }
+    }
+
+    /// With the vector over channels.
+    #[expect(clippy::too_many_arguments, reason = "the state of the loop above, no thing of its own")]
+    fn along<L: Lanes>(
+        &self,
+        lanes: L,
+        (patch, count): (Patch, usize),
+        kernel: tile::Kernel<L>,
+        (x, step, offsets): (&[f32], usize, &[usize]),
+        ahead: &[f32],
+        sums: &mut [f32],
+        finish: &mut Finish<'_>,
+    ) -> usize {
+        let Self { plan, block, panel, offset, from, last, .. } = *self;
+        let (vectors, row) = (block.vectors, plan.grid[1]);
+        let place = Place { line: patch.y * row + patch.x, lane: 0, lanes: block.channels };
+        let row_sums = patch.columns * vectors * L::WIDTH;
+        let direct = last && finish.is_direct();
+        let resume = from > 0;
+        let len = if direct && !resume { 0 } else { count * patch.rows * row_sums };
+        let sums = &mut sums[..len];
+        let store = direct.then_some(Store { finish: &mut *finish, place, row });
+        kernel(
+            lanes,
+            &mut Tile { count, x, step, offsets, panel, ahead, offset, sums: &mut *sums, resume, store },
+        );
+        if last && !direct {
+            for (r, sums) in sums.chunks_exact(row_sums).enumerate() {
+                finish.tile(lanes, sums, vectors, Place { line: place.line + r * row, ..place });
+            }
+        }
+        len
+    }
+
+    /// With the vector over pixels.
+    fn across<L: Lanes>(
+        &self,
+        lanes: L,
+        (patch, count): (Patch, usize),
+        (x, offsets): (&[f32], &[usize]),
+        mut ahead: &[f32],
+        sums: &mut [f32],
+        finish: &mut Finish<'_>,
+    ) -> usize {
+        let Self { plan, block, panel, offset, from, last, .. } = *self;
+        let pixels = patch.columns;
+        let (vectors, whole) = (pixels.div_ceil(L::WIDTH), pixels.is_multiple_of(L::WIDTH));
+        let line = vectors * L::WIDTH;
+        let apart = block.channels * line;
+        let direct = last && finish.is_direct();
+        let resume = from > 0;
+        let len = if direct && !resume { 0 } else { count * apart };
+        let sums = &mut sums[..len];
+        for (first, channels) in parts(lanes, block.channels) {
+            let sums = sums.get_mut(first * line..).unwrap_or_default();
+            let place = Place { line: first, lane: patch.y * plan.grid[1] + patch.x, lanes: pixels };
+            let store = direct.then_some(Store { finish: &mut *finish, place, row: 0 });
+            let mut tile = Across {
+                count,
+                x,
+                pixels,
+                offsets,
+                panel,
+                lanes: block.vectors * L::WIDTH,
+                first,
+                // Once is enough.
+                ahead: std::mem::take(&mut ahead),
+                offset,
+                sums: &mut *sums,
+                apart,
+                resume,
+                store,
+            };
+            across::<L>(channels, vectors, whole)(lanes, &mut tile);
+            if last && !direct {
+                finish.tile(lanes, &sums[..channels * line], vectors, place);
+            }
+        }
+        len
     }
 }

@@ -20,6 +20,16 @@ pub(crate) enum Target<'a> {
     Columns(Columns<'a>),
 }
 
+impl Target<'_> {
+    /// The block as a matrix: a row for each pixel, or, channels first, for each channel.
+    pub(crate) fn matrix(&mut self, pixels: usize) -> Columns<'_> {
+        match self {
+            Self::Planes(planes) => Cut::new(planes, pixels).take(pixels),
+            Self::Columns(columns) => columns.part([0, 0], [columns.rows, columns.width]),
+        }
+    }
+}
+
 /// Cuts one sample's output among blocks, which are ascending and together all channels.
 pub(crate) fn split<'a>(
     layout: Layout,
@@ -93,6 +103,16 @@ impl Columns<'_> {
         row * self.stride + self.start
     }
 
+    /// Some of its rows, from `row` on, and of their columns, from `column` on.
+    #[inline(always)]
+    pub(crate) fn part(&mut self, [row, column]: [usize; 2], [rows, width]: [usize; 2]) -> Columns<'_> {
+        assert!(row <= self.rows && rows <= self.rows - row, "rows of the piece");
+        assert!(column <= self.width && width <= self.width - column, "columns of the piece");
+        // SAFETY: `row` ≤ `rows`, so this is within the matrix that `base` points to, or just past its end.
+        let base = unsafe { self.base.add(row * self.stride) };
+        Columns { base, rows, stride: self.stride, start: self.start + column, width, matrix: PhantomData }
+    }
+
     /// This piece's columns of a row.
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &[f32] {
@@ -154,6 +174,26 @@ mod tests {
                 let channel = if layout == Layout::Nchw { i / 5 } else { i % 8 };
                 assert_eq!(got, [1.0, 1.0, 1.0, 4.0, 5.0, 5.0, 5.0, 5.0][channel]);
             }
+        }
+    }
+
+    #[test]
+    fn a_part_reaches_its_own_elements_and_no_others() {
+        let mut out: Vec<f32> = (0..20).map(|i| i as f32).collect();
+        let mut whole = Cut::new(&mut out, 5).take(4);
+        let mut part = whole.part([1, 2], [2, 2]);
+        assert_eq!((part.row(0), part.row(1)), (&[7.0, 8.0][..], &[12.0, 13.0][..]));
+        part.row_mut(1).fill(0.0);
+        assert_eq!(out.iter().filter(|&&x| x == 0.0).count(), 3);
+        let mut planes = [0.0; 6];
+        assert_eq!(Target::Planes(&mut planes).matrix(3).row(1).len(), 3);
+    }
+
+    #[test]
+    fn a_part_ends_within_the_piece() {
+        for (from, extent) in [([3, 0], [2, 1]), ([5, 0], [0, 1]), ([0, 2], [1, 3]), ([0, 5], [1, 0])] {
+            let part = move || drop(Cut::new(&mut [0.0; 20], 5).take(4).part(from, extent));
+            assert!(std::panic::catch_unwind(part).is_err(), "{from:?}, {extent:?}");
         }
     }
 

@@ -1,8 +1,7 @@
 //! Step 1: channel sums, for the mean over all pixels, and max pooling.
 //!
-//! Every channel is summed in one order that depends on its pixels and the vector width alone, so sums taken block by
-//! block, by any thread, are the sums taken all at once. Pixels are summed in runs and the runs added, which keeps
-//! rounding errors from growing with the image.
+//! Every channel is summed in one order that shapes and the vector width decide, whichever thread does it. Pixels are
+//! summed in runs and the runs added, which keeps rounding errors from growing with the image.
 
 use dyconv_core::{Error, Handle, Layout, Pool, Result, Shape, Tensor, reference};
 
@@ -57,8 +56,15 @@ impl Task for PlaneSum<'_> {
         for run in self.0.chunks(RUN * L::WIDTH) {
             // Four sums at a time, since an addition takes about four cycles.
             let mut sums = [lanes.splat(0.0); 4];
-            for (i, piece) in run.chunks(L::WIDTH).enumerate() {
-                sums[i % 4] = lanes.add(sums[i % 4], lanes.load_partial(piece));
+            let pieces = run.chunks_exact(4 * L::WIDTH);
+            let rest = pieces.remainder();
+            for piece in pieces {
+                for i in 0..4 {
+                    sums[i] = lanes.add(sums[i], lanes.load(&piece[i * L::WIDTH..]));
+                }
+            }
+            for (sum, piece) in sums.iter_mut().zip(rest.chunks(L::WIDTH)) {
+                *sum = lanes.add(*sum, lanes.load_partial(piece));
             }
             total = lanes.add(total, lanes.add(lanes.add(sums[0], sums[1]), lanes.add(sums[2], sums[3])));
         }
@@ -66,7 +72,7 @@ impl Task for PlaneSum<'_> {
     }
 }
 
-/// The sum of every column of some rows.
+/// The sum of every column of some rows, eight vectors of them side by side, so that memory is read in long pieces.
 struct ColumnSums<'a, R> {
     row: R,
     pixels: usize,
@@ -79,19 +85,76 @@ impl<'r, R: Fn(usize) -> &'r [f32]> Task for ColumnSums<'_, R> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Self { row, pixels, out } = self;
-        for (vector, out) in out.chunks_mut(L::WIDTH).enumerate() {
-            let mut total = lanes.splat(0.0);
-            for start in (0..pixels).step_by(RUN) {
-                let mut sums = [lanes.splat(0.0); 4];
-                for p in start..pixels.min(start + RUN) {
-                    let piece = &row(p)[vector * L::WIDTH..][..out.len()];
-                    sums[p % 4] = lanes.add(sums[p % 4], lanes.load_partial(piece));
-                }
-                let sums = lanes.add(lanes.add(sums[0], sums[1]), lanes.add(sums[2], sums[3]));
-                total = lanes.add(total, sums);
+        let mut first = 0;
+        for out in out.chunks_mut(8 * L::WIDTH) {
+            let row = Piece { row: &row, first, columns: out.len() };
+            first += out.len();
+            // The fewer vectors, the more pixels at a time, since an addition takes about four cycles.
+            match out.len().div_ceil(L::WIDTH) {
+                1 => columns::<L, _, 1, 4>(lanes, row, pixels, out),
+                2 => columns::<L, _, 2, 4>(lanes, row, pixels, out),
+                3 => columns::<L, _, 3, 2>(lanes, row, pixels, out),
+                4 => columns::<L, _, 4, 2>(lanes, row, pixels, out),
+                5 => columns::<L, _, 5, 1>(lanes, row, pixels, out),
+                6 => columns::<L, _, 6, 1>(lanes, row, pixels, out),
+                7 => columns::<L, _, 7, 1>(lanes, row, pixels, out),
+                _ => columns::<L, _, 8, 1>(lanes, row, pixels, out),
             }
-            lanes.store_partial(total, out);
         }
+    }
+}
+
+/// Neighbouring columns of rows.
+struct Piece<'a, R> {
+    row: &'a R,
+    first: usize,
+    columns: usize,
+}
+
+impl<'r, R: Fn(usize) -> &'r [f32]> Piece<'_, R> {
+    /// Adds row `p`, vector by vector, the last of which may be partial.
+    #[inline(always)]
+    fn add<L: Lanes, const V: usize>(&self, lanes: L, sums: &mut [L::V; V], p: usize) {
+        let row = &(self.row)(p)[self.first..][..self.columns];
+        let (whole, last) = row.split_at((V - 1) * L::WIDTH);
+        for v in 0..V - 1 {
+            sums[v] = lanes.add(sums[v], lanes.load(&whole[v * L::WIDTH..]));
+        }
+        sums[V - 1] = lanes.add(sums[V - 1], lanes.load_partial(last));
+    }
+}
+
+/// The sums of `V` vectors of columns, `P` pixels at a time.
+#[inline(always)]
+fn columns<'r, L: Lanes, R: Fn(usize) -> &'r [f32], const V: usize, const P: usize>(
+    lanes: L,
+    row: Piece<'_, R>,
+    pixels: usize,
+    out: &mut [f32],
+) {
+    let mut total = [lanes.splat(0.0); V];
+    for start in (0..pixels).step_by(RUN) {
+        let end = pixels.min(start + RUN);
+        let mut sums = [[lanes.splat(0.0); V]; P];
+        let mut p = start;
+        while p + P <= end {
+            for i in 0..P {
+                row.add(lanes, &mut sums[i], p + i);
+            }
+            p += P;
+        }
+        while p < end {
+            row.add(lanes, &mut sums[0], p);
+            p += 1;
+        }
+        for v in 0..V {
+            for i in 0..P {
+                total[v] = lanes.add(total[v], sums[i][v]);
+            }
+        }
+    }
+    for (v, out) in (0..V).zip(out.chunks_mut(L::WIDTH)) {
+        lanes.store_partial(total[v], out);
     }
 }
 

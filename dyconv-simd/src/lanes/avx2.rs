@@ -1,14 +1,14 @@
 //! AVX2 with FMA and F16C, which every CPU with AVX2 has: eight lanes, sixteen registers.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
-    _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps, _mm256_add_ps, _mm256_alignr_epi8, _mm256_and_ps,
-    _mm256_and_si256, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps_si256, _mm256_castps256_ps128,
-    _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
-    _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permute4x64_pd, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_unpackhi_ps,
-    _mm256_unpacklo_ps,
+    __m128, __m128i, __m256, __m256i, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_castps_si128, _mm_cvtss_f32,
+    _mm_fmadd_ps, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps,
+    _mm_storel_epi64, _mm_storeu_ps, _mm256_add_ps, _mm256_alignr_epi8, _mm256_and_ps, _mm256_and_si256,
+    _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
+    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_permute2f128_ps, _mm256_permute4x64_pd, _mm256_set1_epi32, _mm256_set1_ps, _mm256_shuffle_ps,
+    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_zextps128_ps256,
 };
 
 use super::{Lanes, MAX_WIDTH, Task};
@@ -40,10 +40,14 @@ fn mask(_: Avx2, len: usize) -> __m256i {
 
 impl Lanes for Avx2 {
     type V = __m256;
+    type Half = __m128;
     const WIDTH: usize = 8;
     // 6 × 2 accumulators, 2 weights and a broadcast are 15 of 16 registers.
     const ROWS: usize = 6;
     const VECTORS: usize = 2;
+    // 4 × 3 accumulators, 3 vectors of pixels and a broadcast are all 16.
+    const CHANNELS: usize = 4;
+    const PIXEL_VECTORS: usize = 3;
 
     #[inline]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
@@ -118,9 +122,8 @@ impl Lanes for Avx2 {
         if dst.len() >= 8 {
             return self.store(v, dst);
         }
-        let mask = mask(self, dst.len());
-        // SAFETY: the token proves AVX, and the mask covers no more floats than `dst` has.
-        unsafe { _mm256_maskstore_ps(dst.as_mut_ptr(), mask, v) }
+        // SAFETY: the token proves AVX.
+        unsafe { store_less_than_eight(v, dst) }
     }
 
     #[inline(always)]
@@ -184,6 +187,40 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn keep(self, v: __m256, len: usize) -> __m256 {
+        let mask = mask(self, len);
+        // SAFETY: the token proves AVX.
+        let mask = unsafe { _mm256_castsi256_ps(mask) };
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_and_ps(mask, v) }
+    }
+
+    #[inline(always)]
+    fn load_half(self, src: &[f32]) -> __m128 {
+        let src: &[f32; 4] = src.first_chunk().expect("half a vector");
+        // SAFETY: the token proves AVX, and `src` is four readable floats.
+        unsafe { _mm_loadu_ps(src.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn low(self, v: __m256) -> __m128 {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_castps256_ps128(v) }
+    }
+
+    #[inline(always)]
+    fn mul_add_half(self, a: __m128, b: __m128, c: __m128) -> __m128 {
+        // SAFETY: the token proves FMA.
+        unsafe { _mm_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn widen(self, half: __m128) -> __m256 {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_zextps128_ps256(half) }
+    }
+
+    #[inline(always)]
     fn transpose(self, rows: [__m256; MAX_WIDTH]) -> [__m256; MAX_WIDTH] {
         // SAFETY: the token proves AVX.
         unsafe { transpose8(rows) }
@@ -244,6 +281,28 @@ fn widened_bf16(halves: __m128i) -> __m256 {
 fn split_bf16(words: __m256i) -> [__m256; 2] {
     let upper = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
     [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)), _mm256_castsi256_ps(_mm256_and_si256(words, upper))]
+}
+
+/// Four floats, then two, then one, as the length says.
+#[target_feature(enable = "avx")]
+#[inline]
+fn store_less_than_eight(v: __m256, dst: &mut [f32]) {
+    let mut four = _mm256_castps256_ps128(v);
+    let (fours, rest) = dst.as_chunks_mut::<4>();
+    if let Some(chunk) = fours.first_mut() {
+        // SAFETY: `chunk` is four writable floats.
+        unsafe { _mm_storeu_ps(chunk.as_mut_ptr(), four) }
+        four = _mm256_extractf128_ps::<1>(v);
+    }
+    let (twos, rest) = rest.as_chunks_mut::<2>();
+    if let Some(chunk) = twos.first_mut() {
+        // SAFETY: `chunk` is two writable floats.
+        unsafe { _mm_storel_epi64(chunk.as_mut_ptr().cast(), _mm_castps_si128(four)) }
+        four = _mm_movehl_ps(four, four);
+    }
+    if let Some(last) = rest.first_mut() {
+        *last = _mm_cvtss_f32(four);
+    }
 }
 
 /// Halves added to halves, down to one lane.

@@ -1,24 +1,26 @@
 //! AVX-512: sixteen lanes, thirty-two registers, masks for what is partial.
 
 use std::arch::x86_64::{
-    __m256i, __m512, __m512i, __mmask16, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
-    _mm512_alignr_epi32, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
-    _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_ps,
-    _mm512_reduce_add_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4,
-    _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+    __m256, __m256i, __m512, __m512i, __mmask16, _MM_HINT_T1, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm512_add_ps, _mm512_alignr_epi32, _mm512_and_si512, _mm512_castps_si512,
+    _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_ps, _mm512_reduce_add_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps, _mm512_zextps256_ps512,
 };
 
 use super::{Lanes, MAX_WIDTH, Task};
 
-/// Proof that this CPU has AVX-512's foundation.
+/// Proof that this CPU has AVX-512's foundation, for vectors of all lengths.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Avx512(());
 
 impl Avx512 {
     /// The token, where the CPU has the instructions.
     pub(crate) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        // What lacks the second (Xeon Phi) has half vectors in half its registers only; what has it has FMA.
+        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl")).then_some(Self(()))
     }
 }
 
@@ -31,14 +33,18 @@ fn mask(len: usize) -> __mmask16 {
 
 impl Lanes for Avx512 {
     type V = __m512;
+    type Half = __m256;
     const WIDTH: usize = 16;
     // 14 × 2 accumulators, 2 weights and a broadcast are 31 of 32 registers.
     const ROWS: usize = 14;
     const VECTORS: usize = 2;
+    // 24 accumulators and a vector of pixels; weights are broadcast as they are multiplied.
+    const CHANNELS: usize = 24;
+    const PIXEL_VECTORS: usize = 1;
 
     #[inline]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
-        #[target_feature(enable = "avx512f")]
+        #[target_feature(enable = "avx512f,avx512vl")]
         fn enabled<T: Task>(lanes: Avx512, task: T) -> T::Output {
             task.run(lanes)
         }
@@ -163,6 +169,37 @@ impl Lanes for Avx512 {
     fn reduce_add(self, v: __m512) -> f32 {
         // SAFETY: the token proves AVX-512F.
         unsafe { _mm512_reduce_add_ps(v) }
+    }
+
+    #[inline(always)]
+    fn keep(self, v: __m512, len: usize) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_maskz_mov_ps(mask(len), v) }
+    }
+
+    #[inline(always)]
+    fn load_half(self, src: &[f32]) -> __m256 {
+        let src: &[f32; 8] = src.first_chunk().expect("half a vector");
+        // SAFETY: the token proves AVX, and `src` is eight readable floats.
+        unsafe { _mm256_loadu_ps(src.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn low(self, v: __m512) -> __m256 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_castps512_ps256(v) }
+    }
+
+    #[inline(always)]
+    fn mul_add_half(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: the token proves FMA.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn widen(self, half: __m256) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_zextps256_ps512(half) }
     }
 
     #[inline(always)]

@@ -41,12 +41,18 @@ pub(crate) trait Task {
 pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     /// A vector.
     type V: Copy;
+    /// Half a vector.
+    type Half: Copy;
     /// Floats in a vector.
     const WIDTH: usize;
     /// Rows (pixels) of the widest register tile; see `kernels::tile`.
     const ROWS: usize;
     /// Vectors (of output channels) of a register tile.
     const VECTORS: usize;
+    /// Channels of the widest tile whose vector runs over pixels; see `kernels::across`.
+    const CHANNELS: usize;
+    /// Vectors (of pixels) of such a tile.
+    const PIXEL_VECTORS: usize;
 
     /// Runs a task with this instruction set enabled.
     fn vectorize<T: Task>(self, task: T) -> T::Output;
@@ -87,6 +93,16 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn deinterleave(self, a: Self::V, b: Self::V) -> (Self::V, Self::V);
     /// The sum of all lanes, in one order.
     fn reduce_add(self, v: Self::V) -> f32;
+    /// The first `len` lanes; 0 in the others.
+    fn keep(self, v: Self::V, len: usize) -> Self::V;
+    /// The first `WIDTH / 2` floats.
+    fn load_half(self, src: &[f32]) -> Self::Half;
+    /// The low half.
+    fn low(self, v: Self::V) -> Self::Half;
+    /// a · b + c, fused where the instruction set can.
+    fn mul_add_half(self, a: Self::Half, b: Self::Half, c: Self::Half) -> Self::Half;
+    /// A half as a vector; 0 in the other lanes.
+    fn widen(self, half: Self::Half) -> Self::V;
     /// Rows to columns of the first `WIDTH` vectors; the others are left alone.
     fn transpose(self, rows: [Self::V; MAX_WIDTH]) -> [Self::V; MAX_WIDTH];
     /// Asks for the cache line `at` floats from where `src` begins, which needn't be within it. Changes nothing.

@@ -1,7 +1,7 @@
 //! The floor that every machine has: `wide`, which chose its instructions when this crate was built (SSE2 on x86-64,
 //! NEON on aarch64, simd128 in a browser). Multiply-add is fused only where the build allows it.
 
-use wide::f32x8;
+use wide::{f32x4, f32x8};
 
 use super::{Lanes, MAX_WIDTH, Task};
 
@@ -11,10 +11,14 @@ pub(crate) struct Portable;
 
 impl Lanes for Portable {
     type V = f32x8;
+    type Half = f32x4;
     const WIDTH: usize = 8;
     // 6 × 8 floats are 12 SSE registers; with the weights and a broadcast that is all 16.
     const ROWS: usize = 6;
     const VECTORS: usize = 1;
+    // As above, with channels for rows.
+    const CHANNELS: usize = 6;
+    const PIXEL_VECTORS: usize = 1;
 
     #[inline]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
@@ -128,6 +132,34 @@ impl Lanes for Portable {
     fn reduce_add(self, v: f32x8) -> f32 {
         let v = v.to_array();
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+
+    #[inline(always)]
+    fn keep(self, v: f32x8, len: usize) -> f32x8 {
+        let mut lanes = v.to_array();
+        lanes[len.min(8)..].fill(0.0);
+        f32x8::new(lanes)
+    }
+
+    #[inline(always)]
+    fn load_half(self, src: &[f32]) -> f32x4 {
+        f32x4::new(*src.first_chunk().expect("half a vector"))
+    }
+
+    #[inline(always)]
+    fn low(self, v: f32x8) -> f32x4 {
+        f32x4::new(*v.to_array().first_chunk().expect("eight lanes"))
+    }
+
+    #[inline(always)]
+    fn mul_add_half(self, a: f32x4, b: f32x4, c: f32x4) -> f32x4 {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn widen(self, half: f32x4) -> f32x8 {
+        let [a, b, c, d] = half.to_array();
+        f32x8::new([a, b, c, d, 0.0, 0.0, 0.0, 0.0])
     }
 
     #[inline(always)]

@@ -48,6 +48,9 @@ enum Probe {
     SlideUp(usize, Vec<f32>, Vec<f32>),
     SlideDown(usize, Vec<f32>, Vec<f32>),
     Deinterleave(bool, Vec<f32>, Vec<f32>),
+    Keep(Vec<f32>, usize),
+    /// Multiplies and adds halves: of a vector, of a splat, of a load.
+    Halves(Vec<f32>, f32, Vec<f32>),
 }
 
 impl Task for Probe {
@@ -81,6 +84,11 @@ impl Task for Probe {
             Self::Deinterleave(odd, a, b) => {
                 let parted = lanes.deinterleave(lanes.load(&a), lanes.load(&b));
                 if odd { parted.1 } else { parted.0 }
+            }
+            Self::Keep(a, len) => lanes.keep(lanes.load(&a), len),
+            Self::Halves(a, b, c) => {
+                let (a, b) = (lanes.low(lanes.load(&a)), lanes.low(lanes.splat(b)));
+                lanes.widen(lanes.mul_add_half(a, b, lanes.load_half(&c)))
             }
             Self::Prefetch(a) => {
                 lanes.prefetch(&a, 0);
@@ -221,6 +229,20 @@ fn lanes_slide_from_vector_to_vector_and_part_by_place() {
             let want: Vec<f32> = both.iter().copied().skip(usize::from(odd)).step_by(2).collect();
             assert_eq!(run(Probe::Deinterleave(odd, a.to_vec(), b.to_vec())), want);
         }
+    });
+}
+
+#[test]
+fn lanes_are_kept_and_halves_multiplied_and_added() {
+    on_every_isa(|run, Facts { width, .. }| {
+        let [a, b] = [3, 4].map(|seed| ramp(width, seed));
+        for len in 0..=width + 1 {
+            let kept = a.iter().enumerate().map(|(lane, &x)| if lane < len { x } else { 0.0 });
+            assert_eq!(run(Probe::Keep(a.clone(), len)), kept.collect::<Vec<_>>());
+        }
+        let halves = a.iter().zip(&b[..width / 2]).map(|(a, b)| a * 0.5 + b);
+        let want: Vec<f32> = halves.chain(vec![0.0; width / 2]).collect();
+        assert_eq!(run(Probe::Halves(a, 0.5, b)), want);
     });
 }
 

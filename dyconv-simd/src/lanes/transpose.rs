@@ -31,19 +31,45 @@ impl Task for Transpose<'_> {
             let height = L::WIDTH.min(rows - top);
             for left in (0..columns).step_by(L::WIDTH) {
                 let width = L::WIDTH.min(columns - left);
-                let mut square = [lanes.splat(0.0); MAX_WIDTH];
-                for (r, row) in square.iter_mut().enumerate().take(L::WIDTH) {
-                    if r < height {
-                        *row = lanes.load_partial(&src[(top + r) * src_stride + left..][..width]);
-                    }
-                }
-                let square = lanes.transpose(square);
-                for (c, &column) in square.iter().enumerate().take(L::WIDTH) {
-                    if c < width {
-                        lanes.store_partial(column, &mut dst[(left + c) * dst_stride + top..][..height]);
-                    }
+                let src = &src[top * src_stride + left..];
+                let dst = &mut dst[left * dst_stride + top..];
+                if height == L::WIDTH && width == L::WIDTH {
+                    whole(lanes, (src, src_stride), (dst, dst_stride));
+                } else {
+                    partial(lanes, (src, src_stride), (dst, dst_stride), [height, width]);
                 }
             }
         }
+    }
+}
+
+/// A whole square.
+#[inline(always)]
+fn whole<L: Lanes>(lanes: L, (src, src_stride): (&[f32], usize), (dst, dst_stride): (&mut [f32], usize)) {
+    let mut square = [lanes.splat(0.0); MAX_WIDTH];
+    for r in 0..L::WIDTH {
+        square[r] = lanes.load(&src[r * src_stride..]);
+    }
+    let square = lanes.transpose(square);
+    for c in 0..L::WIDTH {
+        lanes.store(square[c], &mut dst[c * dst_stride..]);
+    }
+}
+
+/// A square at the edge.
+#[inline(always)]
+fn partial<L: Lanes>(
+    lanes: L,
+    (src, src_stride): (&[f32], usize),
+    (dst, dst_stride): (&mut [f32], usize),
+    [height, width]: [usize; 2],
+) {
+    let mut square = [lanes.splat(0.0); MAX_WIDTH];
+    for (r, row) in square.iter_mut().enumerate().take(height) {
+        *row = lanes.load_partial(&src[r * src_stride..][..width]);
+    }
+    let square = lanes.transpose(square);
+    for (c, &column) in square.iter().enumerate().take(width) {
+        lanes.store_partial(column, &mut dst[c * dst_stride..][..height]);
     }
 }

@@ -12,7 +12,9 @@ impl Plan {
     pub(crate) fn name(&self) -> String {
         let Traits { width, vectors, .. } = self.traits;
         let rows = rows(self.kernel, &self.config, self.traits);
+        let [channels, pixel_vectors] = self.traits.across;
         match self.kernel {
+            Kernel::Across => format!("across {channels}×{}", pixel_vectors * width),
             Kernel::Direct => format!("direct {rows}×{}", vectors * width),
             Kernel::Pointwise => format!("pointwise {rows}×{}", vectors * width),
             Kernel::Depthwise => format!("depthwise {width}"),
@@ -48,7 +50,7 @@ impl Plan {
         blocks(&self.config, self.kernel.family(), self.traits).len()
     }
 
-    /// Floats that each thread keeps: a panel, offsets, sums that wait, a plane of a depthwise layer.
+    /// Floats that each thread keeps: a panel, offsets, channel sums, sums that wait, a plane of a depthwise layer.
     fn scratch(&self) -> usize {
         let Traits { width, vectors, .. } = self.traits;
         let taps = self.config.taps();
@@ -61,9 +63,7 @@ impl Plan {
             };
             return taps * width + width + plane;
         }
-        let one_step = self.step >= self.reduction_channels;
-        let waiting = if one_step { self.patch_pixels() } else { self.pixels() };
-        (self.step * taps + 1 + waiting) * vectors * width
+        (self.step * taps + 1 + width + self.waiting()) * vectors * width
     }
 }
 

@@ -11,7 +11,7 @@ use dyconv_core::{Config, Geometry, Layout, Result};
 pub(crate) use self::batch::MOST_SAMPLES;
 use self::cost::slots;
 pub(crate) use self::patch::Patch;
-use self::patch::{patch, rows};
+use self::patch::patch;
 use crate::isa::Traits;
 use crate::kernels::depthwise::Way;
 use crate::kernels::direct::Window;
@@ -25,17 +25,20 @@ pub enum Kernel {
     Direct,
     /// 1×1, stride 1, unpadded: the input as it lies.
     Pointwise,
+    /// Any layer, the vector over pixels: few output channels, and channels first. A 1×1 layer whose input has channels
+    /// first is read as it lies, others over a padded copy.
+    Across,
     /// One input channel per group: the vector over channels or pixels, no broadcast.
     Depthwise,
 }
 
 impl Kernel {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::Direct, Self::Pointwise, Self::Depthwise];
+    pub const ALL: [Self; 4] = [Self::Direct, Self::Pointwise, Self::Across, Self::Depthwise];
 
     fn fits(self, config: &Config) -> bool {
         match self {
-            Self::Direct => true,
+            Self::Direct | Self::Across => true,
             Self::Pointwise => config.is_pointwise(),
             Self::Depthwise => config.is_depthwise(),
         }
@@ -43,7 +46,7 @@ impl Kernel {
 
     pub(crate) fn family(self) -> Family {
         match self {
-            Self::Direct | Self::Pointwise => Family::Shared,
+            Self::Direct | Self::Pointwise | Self::Across => Family::Shared,
             Self::Depthwise => Family::Depthwise,
         }
     }
@@ -131,18 +134,21 @@ impl Plan {
         let steps = reduction_channels.div_ceil((PANEL_BYTES / panel_channel).max(1));
         let step = reduction_channels.div_ceil(steps);
         let [height, width] = geometry.output;
-        let grid = if kernel == Kernel::Pointwise { [1, height * width] } else { [height, width] };
+        let as_it_lies = reads_input(kernel, config);
+        let grid = if as_it_lies { [1, height * width] } else { [height, width] };
         let copy = match (kernel, config.layout()) {
-            (Kernel::Direct, _) => Some(Window::new(config, &geometry, config.in_channels())?),
+            (Kernel::Direct | Kernel::Across, _) if !as_it_lies => {
+                Some(Window::new(config, &geometry, config.in_channels())?)
+            }
             _ => None,
         };
         let reading = match (kernel, &copy, config.layout()) {
-            (Kernel::Direct, Some(window), _) => Reading::Windows {
+            (Kernel::Direct | Kernel::Across, Some(window), _) => Reading::Windows {
                 offsets: window.offsets(step),
                 row: window.row,
                 channel: window.columns.len,
             },
-            (Kernel::Pointwise, _, Layout::Nchw) => {
+            (Kernel::Pointwise | Kernel::Across, _, Layout::Nchw) => {
                 let pixels = height * width;
                 Reading::Windows { offsets: (0..step).map(|c| c * pixels).collect(), row: 0, channel: pixels }
             }
@@ -160,7 +166,7 @@ impl Plan {
             reduction_channels,
             step,
             grid,
-            patch: patch(grid, rows(kernel, config, traits)),
+            patch: patch(kernel, grid, config, traits),
             samples: batch::samples(kernel, config, &geometry),
             copy,
             reading,
@@ -174,15 +180,24 @@ impl Plan {
     }
 }
 
+/// Whether a kernel reads its input where it lies, pixels one after the other.
+fn reads_input(kernel: Kernel, config: &Config) -> bool {
+    match kernel {
+        Kernel::Pointwise => true,
+        Kernel::Across => config.is_pointwise() && config.layout() == Layout::Nchw,
+        Kernel::Direct | Kernel::Depthwise => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use dyconv_core::{Options, Padding};
 
     use super::*;
 
-    pub(super) const AVX512: Traits = Traits { width: 16, rows: 14, vectors: 2 };
-    pub(super) const AVX2: Traits = Traits { width: 8, rows: 6, vectors: 2 };
-    pub(super) const PORTABLE: Traits = Traits { width: 8, rows: 6, vectors: 1 };
+    pub(super) const AVX512: Traits = Traits { width: 16, rows: 14, vectors: 2, across: [24, 1] };
+    pub(super) const AVX2: Traits = Traits { width: 8, rows: 6, vectors: 2, across: [4, 3] };
+    pub(super) const PORTABLE: Traits = Traits { width: 8, rows: 6, vectors: 1, across: [6, 1] };
 
     fn choose(options: Options, image: usize, traits: Traits) -> Plan {
         Plan::choose(&options.build().unwrap(), [image, image], traits, None, None).unwrap()
@@ -195,16 +210,16 @@ mod tests {
             (square(64, 64), 56, Kernel::Direct),
             (square(512, 512), 7, Kernel::Direct),
             (square(64, 128).groups(4), 28, Kernel::Direct),
-            (square(1, 64), 28, Kernel::Direct),
-            (Options::new(96, 24), 56, Kernel::Pointwise),
+            (Options::new(960, 24), 7, Kernel::Pointwise),
             (Options::new(960, 320), 7, Kernel::Pointwise),
-            (Options::new(96, 24).stride([2, 2]), 56, Kernel::Direct),
             (square(96, 96).groups(96), 56, Kernel::Depthwise),
             (square(960, 960).groups(960), 7, Kernel::Depthwise),
             (square(32, 64).groups(32), 14, Kernel::Depthwise),
         ];
         for (options, image, want) in table {
-            for layout in Layout::ALL {
+            // Channels first, it depends on how well vectors over pixels fill: below.
+            let layouts = if options.kernel_size == [1, 1] { &[Layout::Nhwc][..] } else { &Layout::ALL };
+            for &layout in layouts {
                 for traits in [AVX512, AVX2, PORTABLE] {
                     let plan = choose(options.layout(layout), image, traits);
                     assert_eq!(plan.kernel, want, "{options:?} at {image} in {layout}, {traits:?}");
@@ -214,8 +229,29 @@ mod tests {
     }
 
     #[test]
+    fn vectors_run_over_pixels_where_that_leaves_fewer_lanes_empty() {
+        for traits in [AVX512, AVX2] {
+            let kernel = |options: Options, image| choose(options, image, traits).kernel;
+            let first = |options: Options| options.layout(Layout::Nchw);
+            assert_eq!(kernel(first(Options::new(96, 24)), 56), Kernel::Across, "{traits:?}");
+            assert_eq!(kernel(first(Options::new(16, 96)), 112), Kernel::Across, "{traits:?}");
+            // With a stride the input can't be read as it lies.
+            assert!(choose(Options::new(96, 24).stride([2, 2]), 56, traits).copy.is_some());
+            let to_one = Options::new(64, 1).kernel_size([3, 3]).padding(Padding::Same);
+            for layout in Layout::ALL {
+                assert_eq!(kernel(to_one.layout(layout), 56), Kernel::Across, "{traits:?}");
+            }
+            assert_eq!(
+                kernel(Options::new(96, 96).layout(Layout::Nhwc), 56),
+                Kernel::Pointwise,
+                "{traits:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_forced_kernel_is_taken_only_where_it_fits() {
-        let pointwise = Options::new(8, 8).build().unwrap();
+        let pointwise = Options::new(64, 64).layout(Layout::Nhwc).build().unwrap();
         let forced = |config, kernel| Plan::choose(config, [4, 4], AVX2, None, Some(kernel)).unwrap().kernel;
         assert_eq!(forced(&pointwise, Kernel::Direct), Kernel::Direct);
         assert_eq!(forced(&pointwise, Kernel::Depthwise), Kernel::Pointwise);

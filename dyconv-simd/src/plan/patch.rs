@@ -32,15 +32,39 @@ impl Plan {
         self.patch[0] * self.patch[1]
     }
 
-    /// The output cut into patches of even width, row by row.
-    pub(crate) fn patches(&self) -> impl Iterator<Item = Patch> {
+    /// Pixels whose sums are in memory at once, counted in whole vectors where those run over pixels: all of them, where
+    /// they wait for the next step.
+    pub(crate) fn waiting(&self) -> usize {
+        let whole = if self.kernel == Kernel::Across { self.traits.width } else { 1 };
+        if self.step < self.reduction_channels {
+            self.grid[0] * self.grid[1].next_multiple_of(whole)
+        } else {
+            self.patch_pixels().next_multiple_of(whole)
+        }
+    }
+
+    /// The output cut into patches, row by row: of even width, or of whole vectors where those run over pixels. Each
+    /// comes with how many of its size, at most `most`, follow each other from it on.
+    pub(crate) fn runs(&self, most: usize) -> impl Iterator<Item = (Patch, usize)> {
         let ([height, width], [rows, columns]) = (self.grid, self.patch);
-        let cuts = width.div_ceil(columns);
+        // How many patches of how many columns, twice.
+        let [first, second] = match self.kernel {
+            Kernel::Across => [(width / columns, columns), (1, width % columns)],
+            _ => {
+                let cuts = width.div_ceil(columns);
+                [(width % cuts, width / cuts + 1), (cuts - width % cuts, width / cuts)]
+            }
+        };
+        let parts = [(0, first), (first.0 * first.1, second)];
         (0..height).step_by(rows).flat_map(move |y| {
-            (0..cuts).map(move |cut| {
-                let [x, end] = [cut, cut + 1].map(|cut| cut * (width / cuts) + cut.min(width % cuts));
-                Patch { y, x, rows: rows.min(height - y), columns: end - x }
-            })
+            parts.into_iter().filter(|(_, (_, columns))| *columns > 0).flat_map(
+                move |(start, (count, columns))| {
+                    (0..count).step_by(most).map(move |i| {
+                        let patch = Patch { y, x: start + i * columns, rows: rows.min(height - y), columns };
+                        (patch, most.min(count - i))
+                    })
+                },
+            )
         })
     }
 }
@@ -53,8 +77,16 @@ pub(super) fn rows(kernel: Kernel, config: &Config, traits: Traits) -> usize {
     }
 }
 
-/// The most rows and columns of a patch: a row cut evenly, or two short rows at once.
-pub(super) fn patch([height, width]: [usize; 2], most: usize) -> [usize; 2] {
+/// The most rows and columns of a patch: a row cut evenly, or two short rows at once; whole vectors of a row where those
+/// run over pixels.
+pub(super) fn patch(kernel: Kernel, grid: [usize; 2], config: &Config, traits: Traits) -> [usize; 2] {
+    match kernel {
+        Kernel::Across => [1, (traits.across[1] * traits.width).min(grid[1])],
+        _ => even(grid, rows(kernel, config, traits)),
+    }
+}
+
+fn even([height, width]: [usize; 2], most: usize) -> [usize; 2] {
     let columns = width.div_ceil(width.div_ceil(most));
     let rows = if height > 1 && 2 * columns <= most { 2 } else { 1 };
     [rows, columns]
@@ -74,13 +106,18 @@ mod tests {
                 for traits in [AVX512, AVX2, PORTABLE] {
                     let config = Options::new(1, 1).kernel_size([1, 1]).build().unwrap();
                     let geometry = config.geometry(height, width).unwrap();
-                    for kernel in [Kernel::Direct, Kernel::Pointwise] {
+                    for kernel in [Kernel::Direct, Kernel::Pointwise, Kernel::Across] {
                         let plan = Plan::new(kernel, &config, geometry, traits).unwrap();
                         let mut seen = vec![0; plan.pixels()];
-                        for patch in plan.patches() {
-                            assert!(patch.pixels() <= traits.rows && patch.pixels() <= plan.patch_pixels());
-                            for y in patch.y..patch.y + patch.rows {
-                                for x in patch.x..patch.x + patch.columns {
+                        for (run, count) in plan.runs(3) {
+                            assert!((1..=3).contains(&count));
+                            let most = match kernel {
+                                Kernel::Across => traits.across[1] * traits.width,
+                                _ => traits.rows,
+                            };
+                            assert!(run.pixels() <= most && run.pixels() <= plan.patch_pixels());
+                            for y in run.y..run.y + run.rows {
+                                for x in run.x..run.x + count * run.columns {
                                     seen[y * plan.grid[1] + x] += 1;
                                 }
                             }
@@ -94,9 +131,9 @@ mod tests {
 
     #[test]
     fn seven_by_seven_takes_two_rows_and_wide_rows_are_cut_evenly() {
-        assert_eq!(patch([7, 7], 14), [2, 7]);
-        assert_eq!(patch([56, 56], 14), [1, 14]);
-        assert_eq!(patch([10, 15], 14), [1, 8]);
-        assert_eq!(patch([1, 49], 14), [1, 13]);
+        assert_eq!(even([7, 7], 14), [2, 7]);
+        assert_eq!(even([56, 56], 14), [1, 14]);
+        assert_eq!(even([10, 15], 14), [1, 8]);
+        assert_eq!(even([1, 49], 14), [1, 13]);
     }
 }

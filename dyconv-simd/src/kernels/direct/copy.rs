@@ -2,7 +2,7 @@
 
 use dyconv_core::{Layout, Shape};
 
-use super::{Segment, Window};
+use super::Window;
 use crate::lanes::{Lanes, transpose};
 
 /// Writes row position `position` of the copy of one sample: `[input channel][column position]`.
@@ -22,8 +22,8 @@ pub(crate) fn copy_row<L: Lanes>(
         let inside = &segment.inside;
         let end = segment.at + segment.len;
         for channel in copy.chunks_exact_mut(columns) {
-            channel[segment.at..segment.at + inside.start].fill(0.0);
-            channel[segment.at + inside.end..end].fill(0.0);
+            zero(&mut channel[segment.at..segment.at + inside.start]);
+            zero(&mut channel[segment.at + inside.end..end]);
         }
         if inside.is_empty() {
             continue;
@@ -34,24 +34,41 @@ pub(crate) fn copy_row<L: Lanes>(
             Layout::Nchw => {
                 for (c, channel) in copy.chunks_exact_mut(columns).enumerate() {
                     let row = &sample[(c * shape.height() + y) * shape.width() + x..];
-                    gather(row, segment, &mut channel[at..][..inside.len()]);
+                    gather(row, segment.step, &mut channel[at..][..inside.len()]);
                 }
             }
             Layout::Nhwc => {
-                let pixels = &sample[(y * shape.width() + x) * shape.channels()..];
-                let src = (pixels, segment.step * shape.channels());
-                transpose(lanes, src, (&mut copy[at..], columns), [inside.len(), shape.channels()]);
+                let channels = shape.channels();
+                let pixels = &sample[(y * shape.width() + x) * channels..];
+                let step = segment.step * channels;
+                if channels < L::WIDTH / 2 {
+                    // Most of a vector would be empty.
+                    for (c, channel) in copy.chunks_exact_mut(columns).enumerate() {
+                        gather(&pixels[c..], step, &mut channel[at..][..inside.len()]);
+                    }
+                    continue;
+                }
+                transpose(lanes, (pixels, step), (&mut copy[at..], columns), [inside.len(), channels]);
             }
         }
     }
 }
 
-fn gather(row: &[f32], segment: &Segment, out: &mut [f32]) {
-    if segment.step == 1 {
+/// Padding is mostly one value, for which `fill` would call a function.
+fn zero(values: &mut [f32]) {
+    match values {
+        [] => {}
+        [value] => *value = 0.0,
+        values => values.fill(0.0),
+    }
+}
+
+fn gather(row: &[f32], step: usize, out: &mut [f32]) {
+    if step == 1 {
         out.copy_from_slice(&row[..out.len()]);
         return;
     }
-    for (out, &x) in out.iter_mut().zip(row.iter().step_by(segment.step)) {
+    for (out, &x) in out.iter_mut().zip(row.iter().step_by(step)) {
         *out = x;
     }
 }
