@@ -21,7 +21,7 @@ from workloads import WorkloadError, ask, parse_table, select
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 QUICK = {"workload": ["resnet18-128x28", "mbv2-project-384-96x14", "mbv2-dw-384x14"], "batch": [1], "rounds": 2, "ms": 20}
-FULL = {"workload": ["all"], "batch": None, "rounds": 5, "ms": 80}
+FULL = {"workload": ["all"], "batch": None, "rounds": 5, "ms": 60}
 
 
 def arguments(argv=None):

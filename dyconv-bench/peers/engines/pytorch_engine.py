@@ -34,9 +34,10 @@ class Engine:
             yield Form("matmul", "dynamic", "nhwc", lambda: eager(m.matmul_last, m.x_last))
         if self.compiled:
             yield Form("conv_compiled", "static", "nchw", lambda: compiled(m.static_module(), m.x))
-            yield Form("conv_groups_compiled", "dynamic", "nchw", lambda: compiled(m.groups, m.x))
             if layer.batch == 1:
                 yield Form("conv_loop_compiled", "dynamic", "nhwc", lambda: compiled(m.loop_last, m.x_last))
+            else:
+                yield Form("conv_groups_compiled", "dynamic", "nchw", lambda: compiled(m.groups, m.x))
 
 
 def eager(function, x):
