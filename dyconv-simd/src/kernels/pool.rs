@@ -138,8 +138,8 @@ fn columns<'r, L: Lanes, R: Fn(usize) -> &'r [f32], const V: usize, const P: usi
         let mut sums = [[lanes.splat(0.0); V]; P];
         let mut p = start;
         while p + P <= end {
-            for i in 0..P {
-                row.add(lanes, &mut sums[i], p + i);
+            for (i, sums) in sums.iter_mut().enumerate() {
+                row.add(lanes, sums, p + i);
             }
             p += P;
         }
@@ -147,9 +147,9 @@ fn columns<'r, L: Lanes, R: Fn(usize) -> &'r [f32], const V: usize, const P: usi
             row.add(lanes, &mut sums[0], p);
             p += 1;
         }
-        for v in 0..V {
-            for i in 0..P {
-                total[v] = lanes.add(total[v], sums[i][v]);
+        for sums in sums {
+            for v in 0..V {
+                total[v] = lanes.add(total[v], sums[v]);
             }
         }
     }

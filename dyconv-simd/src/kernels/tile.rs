@@ -134,8 +134,8 @@ impl<const R: usize, const C: usize, const V: usize> Task for Windows<'_, '_, '_
         for _ in 0..tile.count {
             let x = tile.x;
             let mut acc: [[[L::V; V]; C]; R] = [[[lanes.splat(0.0); V]; C]; R];
-            for r in 0..R {
-                acc[r] = begin(lanes, tile, r * C * V * L::WIDTH);
+            for (r, acc) in acc.iter_mut().enumerate() {
+                *acc = begin(lanes, tile, r * C * V * L::WIDTH);
             }
             for (&offset, weights) in offsets.iter().zip(panel.chunks_exact(V * L::WIDTH)) {
                 ahead.step(lanes);
@@ -213,8 +213,8 @@ pub(super) fn begin<L: Lanes, const M: usize, const V: usize>(
         return waiting(lanes, &tile.sums[at..]);
     }
     let mut start = [lanes.splat(0.0); V];
-    for v in 0..V {
-        start[v] = lanes.load(&tile.offset[v * L::WIDTH..]);
+    for (v, start) in start.iter_mut().enumerate() {
+        *start = lanes.load(&tile.offset[v * L::WIDTH..]);
     }
     [start; M]
 }

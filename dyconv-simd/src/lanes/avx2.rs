@@ -296,8 +296,9 @@ fn store_less_than_eight(v: __m256, dst: &mut [f32]) {
     }
     let (twos, rest) = rest.as_chunks_mut::<2>();
     if let Some(chunk) = twos.first_mut() {
+        let two = _mm_castps_si128(four);
         // SAFETY: `chunk` is two writable floats.
-        unsafe { _mm_storel_epi64(chunk.as_mut_ptr().cast(), _mm_castps_si128(four)) }
+        unsafe { _mm_storel_epi64(chunk.as_mut_ptr().cast(), two) }
         four = _mm_movehl_ps(four, four);
     }
     if let Some(last) = rest.first_mut() {
