@@ -24,11 +24,11 @@ pub struct MixedInput<'a> {
 pub struct Mixed {
     /// Of x, by the convolution alone.
     pub input: F64Tensor,
-    /// Of the experts: `dW_k` = Σ_n π[n,k]·dW~[n].
+    /// Of the experts: `dW_k = Σ_n π[n,k]·dW~[n]`.
     pub weight: Vec<f64>,
-    /// Of their biases: `db_k` = Σ_n π[n,k]·db~[n].
+    /// Of their biases: `db_k = Σ_n π[n,k]·db~[n]`.
     pub bias: Option<Vec<f64>>,
-    /// Of π `[N, K]`: <dW~[n], `W_k`> + <db~[n], `b_k`>.
+    /// Of π `[N, K]`: `<dW~[n], W_k> + <db~[n], b_k>`.
     pub attention: Vec<f64>,
 }
 
