@@ -15,7 +15,7 @@ use crate::lanes::{Lanes, transpose};
 use crate::layer::SimdLayer;
 use crate::plan::Kernel;
 use crate::stream::SimdStream;
-use crate::tensor::{Described, SimdTensor, Source};
+use crate::tensor::{Described, Recycled, SimdTensor, Source, writable};
 use crate::threads::Threads;
 
 /// Dynamic convolution on the CPU, with one instruction set and some threads.
@@ -146,18 +146,8 @@ impl SimdBackend {
         let threads = if work < self.serial_below { &Threads::Serial } else { &self.threads };
         let plan = layer.plan(call.geometry.input)?;
         let Slices { input, attention: given, residual } = slices;
-        Ok(self.token.dispatch(Run {
-            layer,
-            plan,
-            call,
-            threads,
-            stream,
-            input,
-            given,
-            residual,
-            output,
-            sums,
-        }))
+        let run = Run { layer, plan, call, threads, stream, input, given, residual, output, sums };
+        Ok(threads.enter(|| self.token.dispatch(run)))
     }
 
     /// Spreads per-sample work where it is worth it; a pass over memory counts an element as a multiply-add.
@@ -204,8 +194,9 @@ impl Backend for SimdBackend {
         plan.describe(input, self.threads.count(), layer.bytes())
     }
 
-    fn upload(&self, _: &mut SimdStream, host: TensorView<'_>) -> Result<SimdTensor> {
-        Ok(SimdTensor::new(host.shape(), host.layout(), host.data()))
+    fn upload(&self, stream: &mut SimdStream, host: TensorView<'_>) -> Result<SimdTensor> {
+        let data = stream.recycled.fill(host.data().len(), |data| data.copy_from_slice(host.data()));
+        Ok(SimdTensor::new(host.shape(), host.layout(), data))
     }
 
     fn forward(
@@ -217,43 +208,50 @@ impl Backend for SimdBackend {
         let checked = call.check(layer)?;
         let shape = checked.output;
         let mut output = stream.recycled.take(shape.len());
-        let mut sums = call.emit_sums.then(|| vec![0.0; shape.batch() * shape.channels()]);
+        let mut sums = call.emit_sums.then(|| stream.recycled.take(shape.batch() * shape.channels()));
         let slices = Slices {
             input: call.input.source(),
             attention: call.attention.map(SimdTensor::data),
             residual: call.residual.map(SimdTensor::data),
         };
-        let statistics =
-            self.run_slices(stream, layer, checked, slices, output.as_mut_slice(), sums.as_deref_mut())?;
+        let (written, wanted) = (writable(&mut output), sums.as_mut().map(writable));
+        let statistics = self.run_slices(stream, layer, checked, slices, written, wanted)?;
+        [&output].into_iter().chain(&sums).for_each(|piece| stream.recycled.keep(piece));
         let output = SimdTensor::new(shape, layer.config().layout(), output).with_sums(sums);
-        let attention =
-            call.return_attention.then(|| returned_attention(stream, layer, checked)).transpose()?;
+        let attention = call.return_attention.then(|| {
+            let SimdStream { recycled, pi, .. } = stream;
+            let shape = Shape::new(checked.input.batch(), layer.config().experts(), 1, 1)?;
+            Ok(SimdTensor::new(shape, Layout::Nchw, recycled.fill(pi.len(), |data| data.copy_from_slice(pi))))
+        });
         let statistics = statistics.map(|s| s.map(|values| channel_row(&values))).map(both).transpose()?;
         Ok(Output::new(output)
-            .attention(attention.map(SimdTensor::from))
+            .attention(attention.transpose()?)
             .statistics(statistics.map(|s| s.map(SimdTensor::from))))
     }
 
-    fn pool(&self, _: &mut SimdStream, x: &SimdTensor, kind: &Pool) -> Result<SimdTensor> {
+    fn pool(&self, stream: &mut SimdStream, x: &SimdTensor, kind: &Pool) -> Result<SimdTensor> {
+        let threads = self.threads_for(x.data().len());
         match *kind {
-            Pool::GlobalMean => self.mean(x),
-            Pool::Max { .. } => max_pool(self.threads_for(x.data().len()), x, kind),
+            Pool::GlobalMean => self.mean(threads, &mut stream.recycled, x),
+            Pool::Max { .. } => max_pool(threads, &mut stream.recycled, x, kind),
             _ => Err(Error::Unsupported { backend: self.info.id.clone(), what: format!("pool {kind:?}") }),
         }
     }
 
-    fn relayout(&self, _: &mut SimdStream, x: &SimdTensor, to: Layout) -> Result<SimdTensor> {
+    fn relayout(&self, stream: &mut SimdStream, x: &SimdTensor, to: Layout) -> Result<SimdTensor> {
         let (shape, from) = (x.shape(), x.layout());
         if from == to || shape.pixels() == 1 || shape.channels() == 1 {
             return Ok(x.relabel(to));
         }
-        let mut data = vec![0.0; shape.len()];
         let (rows, columns) = match from {
             Layout::Nchw => (shape.channels(), shape.pixels()),
             Layout::Nhwc => (shape.pixels(), shape.channels()),
         };
-        self.token.dispatch(Relayout { from: x.data(), to: &mut data, rows, columns });
-        Ok(SimdTensor::new(shape, to, data).with_sums(x.source().sums.map(<[f32]>::to_vec)))
+        let turn = |data: &mut [f32]| {
+            self.token.dispatch(Relayout { from: x.data(), to: data, rows, columns });
+        };
+        let data = stream.recycled.fill(shape.len(), turn);
+        Ok(SimdTensor::new(shape, to, data).with_sums(x.sums().cloned()))
     }
 
     fn finish(&self, _: &mut SimdStream) -> Result<()> {
@@ -270,24 +268,16 @@ impl Backend for SimdBackend {
 }
 
 impl SimdBackend {
-    fn mean(&self, x: &SimdTensor) -> Result<SimdTensor> {
+    fn mean(&self, threads: &Threads, recycled: &mut Recycled, x: &SimdTensor) -> Result<SimdTensor> {
         let shape = x.shape();
-        let mut means = vec![0.0; shape.batch() * shape.channels()];
-        match x.source().sums {
-            Some(sums) => means.copy_from_slice(sums),
-            None => {
-                let threads = self.threads_for(shape.len());
-                self.token.dispatch(Sums { x, threads, out: &mut means });
+        let means = recycled.fill(shape.batch() * shape.channels(), |means| {
+            match x.source().sums {
+                Some(sums) => means.copy_from_slice(sums),
+                None => self.token.dispatch(Sums { x, threads, out: means }),
             }
-        }
-        means.iter_mut().for_each(|sum| *sum /= shape.pixels() as f32);
+            means.iter_mut().for_each(|sum| *sum /= shape.pixels() as f32);
+        });
         Ok(SimdTensor::new(Shape::new(shape.batch(), shape.channels(), 1, 1)?, x.layout(), means))
-    }
-}
-
-impl From<Tensor> for SimdTensor {
-    fn from(tensor: Tensor) -> Self {
-        Self::new(tensor.shape(), tensor.layout(), tensor.into_data())
     }
 }
 

@@ -22,6 +22,13 @@ impl Buffer {
         Self { lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }
     }
 
+    /// A copy of `floats`.
+    pub(crate) fn from_slice(floats: &[f32]) -> Self {
+        let mut buffer = Self::zeros(floats.len());
+        buffer.as_mut_slice().copy_from_slice(floats);
+        buffer
+    }
+
     pub(crate) fn as_slice(&self) -> &[f32] {
         &bytemuck::cast_slice(&self.lines)[..self.len]
     }

@@ -179,13 +179,15 @@ impl Run<'_> {
         let (config, shape) = (*self.layer.config(), self.call.output);
         let layout = config.layout();
         let taken = self.call.batch_statistics.then(|| statistics(self.output, shape, layout));
-        let affine = self.layer.affine(taken.as_ref());
+        let mut affine = std::mem::take(&mut self.stream.affine);
+        self.layer.affine(taken.as_ref(), &mut affine);
         let (len, residual) = (shape.sample_len(), self.residual);
         let samples = self.output.chunks_exact_mut(len).enumerate();
         self.threads.for_each(samples, |(n, sample)| {
             let residual = residual.map(|r| &r[n * len..][..len]);
             normalize(lanes, &affine, (sample, shape, layout), residual, config.activation());
         });
+        self.stream.affine = affine;
         if let Some(sums) = self.sums.as_deref_mut() {
             sample_sums(lanes, self.threads, self.output, shape, layout, sums);
         }

@@ -80,9 +80,10 @@ impl SimdLayer {
         self.norm.is_some()
     }
 
-    /// Batch norm as it is, with given statistics or the running ones.
-    pub(crate) fn affine(&self, statistics: Option<&[Vec<f64>; 2]>) -> Vec<Affine> {
-        let Some(norm) = &self.norm else { return Vec::new() };
+    /// Batch norm as it is, with given statistics or the running ones, into `affine`.
+    pub(crate) fn affine(&self, statistics: Option<&[Vec<f64>; 2]>, affine: &mut Vec<Affine>) {
+        affine.clear();
+        let Some(norm) = &self.norm else { return };
         let epsilon = self.config.batch_norm().map_or(0.0, |norm| norm.epsilon);
         let channel = |c: usize| {
             let (mean, variance) = match statistics {
@@ -92,7 +93,7 @@ impl SimdLayer {
             let scale = f64::from(norm.weight[c]) / (variance + epsilon).sqrt();
             Affine { mean, scale, beta: f64::from(norm.bias[c]) }
         };
-        (0..self.config.out_channels()).map(channel).collect()
+        affine.extend((0..self.config.out_channels()).map(channel));
     }
 
     /// Bytes that the prepared layer holds.

@@ -1,21 +1,25 @@
 //! What runs write and the next run uses again.
 
 use crate::buffer::Buffer;
+use crate::kernels::normalize::Affine;
 use crate::tensor::Recycled;
 use crate::threads::Lent;
 
 /// Scratch memory of one thread of runs: panels, padded copies, attention. It grows to what the largest layer needs
-/// and is used again, as is the memory of outputs that were dropped, so share one stream between the layers of a network.
+/// and is used again, as is the memory of outputs that were dropped: a run allocates nothing where one like it has run
+/// before. So share one stream between the layers of a network.
 #[derive(Debug, Default)]
 pub struct SimdStream {
     /// One for each thread that computes.
     pub(crate) scratch: Lent<Scratch>,
     /// Padded copies of as many samples as are computed at once.
     pub(crate) copies: Buffer,
-    /// What dropped outputs left.
+    /// The memory of outputs.
     pub(crate) recycled: Recycled,
     /// π `[N, K]`
     pub(crate) pi: Vec<f32>,
+    /// Batch norm of every channel, where it isn't folded.
+    pub(crate) affine: Vec<Affine>,
 }
 
 /// What one thread needs to compute a block.

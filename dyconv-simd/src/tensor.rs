@@ -1,9 +1,8 @@
 //! A tensor in host memory, shared between handles.
 
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use dyconv_core::{Handle, Layout, Shape, TensorView};
+use dyconv_core::{Handle, Layout, Shape, Tensor, TensorView};
 
 use crate::buffer::Buffer;
 
@@ -15,30 +14,34 @@ const LINE: usize = 64;
 pub struct SimdTensor {
     shape: Shape,
     layout: Layout,
-    data: Arc<Memory>,
-    sums: Option<Arc<Vec<f32>>>,
+    data: Arc<Buffer>,
+    sums: Option<Arc<Buffer>>,
 }
 
 impl SimdTensor {
-    pub(crate) fn new(shape: Shape, layout: Layout, data: impl Into<Memory>) -> Self {
-        let data = data.into();
-        debug_assert_eq!(data.len(), shape.len());
-        Self { shape, layout, data: Arc::new(data), sums: None }
+    pub(crate) fn new(shape: Shape, layout: Layout, data: Arc<Buffer>) -> Self {
+        debug_assert_eq!(data.as_slice().len(), shape.len());
+        Self { shape, layout, data, sums: None }
     }
 
     /// Attaches the sum of each channel, `[batch][channel]`.
-    pub(crate) fn with_sums(self, sums: Option<Vec<f32>>) -> Self {
-        Self { sums: sums.map(Arc::new), ..self }
+    pub(crate) fn with_sums(self, sums: Option<Arc<Buffer>>) -> Self {
+        Self { sums, ..self }
     }
 
     /// The elements, in layout order.
     #[must_use]
     pub fn data(&self) -> &[f32] {
-        &self.data
+        self.data.as_slice()
+    }
+
+    /// The sum of each channel, where they are known.
+    pub(crate) fn sums(&self) -> Option<&Arc<Buffer>> {
+        self.sums.as_ref()
     }
 
     pub(crate) fn source(&self) -> Source<'_> {
-        Source { data: &self.data, sums: self.sums.as_ref().map(|sums| sums.as_slice()) }
+        Source { data: self.data(), sums: self.sums.as_ref().map(|sums| sums.as_slice()) }
     }
 
     /// The same memory seen in a layout that lies the same way.
@@ -57,83 +60,61 @@ impl Handle for SimdTensor {
     }
 }
 
-/// A tensor's elements, which start on a cache line, so that channels last a vector of them is in one line, and go back
-/// to where they came from when the last handle is dropped.
+impl From<Tensor> for SimdTensor {
+    fn from(tensor: Tensor) -> Self {
+        Self::new(tensor.shape(), tensor.layout(), Arc::new(Buffer::from_slice(tensor.data())))
+    }
+}
+
+/// The memory of a stream's tensors, a bounded number of pieces, each used again when no handle has it any more.
+///
+/// Pieces start on a cache line, so that channels last a vector of them is in one line.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
-    data: Buffer,
-    home: Option<Recycled>,
-}
-
-impl From<&[f32]> for Memory {
-    fn from(elements: &[f32]) -> Self {
-        let mut data = Buffer::zeros(elements.len());
-        data.as_mut_slice().copy_from_slice(elements);
-        Self { data, home: None }
-    }
-}
-
-impl From<Vec<f32>> for Memory {
-    fn from(elements: Vec<f32>) -> Self {
-        Self::from(elements.as_slice())
-    }
-}
-
-impl Deref for Memory {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        self.data.as_slice()
-    }
-}
-
-impl Memory {
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
-        self.data.as_mut_slice()
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        if let Some(home) = self.home.take() {
-            home.give(std::mem::take(&mut self.data));
-        }
-    }
-}
-
-/// The memory of a stream's dropped outputs, a bounded number of pieces.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Recycled(Arc<Mutex<Vec<Buffer>>>);
+pub(crate) struct Recycled(Vec<Arc<Buffer>>);
 
 impl Recycled {
-    /// Pieces kept: more than a network holds at once.
-    const KEPT: usize = 16;
+    /// Pieces kept: more than a network holds at once, in as many sizes as it has.
+    const KEPT: usize = 32;
 
-    /// `len` floats of unspecified value, to be written before they are read.
-    pub(crate) fn take(&self, len: usize) -> Memory {
-        let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The tightest piece that isn't twice too large.
+    /// A piece of `len` floats, which `write` finds with unspecified values and writes whole.
+    pub(crate) fn fill(&mut self, len: usize, write: impl FnOnce(&mut [f32])) -> Arc<Buffer> {
+        let mut piece = self.take(len);
+        write(writable(&mut piece));
+        self.keep(&piece);
+        piece
+    }
+
+    /// `len` floats of unspecified value, to be written before they are read, and then [kept](Self::keep).
+    pub(crate) fn take(&mut self, len: usize) -> Arc<Buffer> {
+        // The tightest free piece that isn't twice too large.
         let bytes = len * size_of::<f32>();
-        let fitting = pieces
-            .iter()
-            .enumerate()
-            .filter(|(_, piece)| (bytes..2 * bytes.max(LINE)).contains(&piece.bytes()));
-        let mut data = match fitting.min_by_key(|(_, piece)| piece.bytes()).map(|(i, _)| i) {
-            Some(i) => pieces.swap_remove(i),
-            None => Buffer::default(),
+        let fits = |piece: &mut Arc<Buffer>| {
+            let held = Arc::get_mut(piece)?.bytes();
+            (bytes..2 * bytes.max(LINE)).contains(&held).then_some(held)
+        };
+        let fitting = self.0.iter_mut().enumerate().filter_map(|(i, piece)| Some((fits(piece)?, i)));
+        let mut piece = match fitting.min() {
+            Some((_, i)) => self.0.remove(i),
+            None => Arc::default(),
         };
         // Zeroed pages cost nothing until they are touched.
-        data.scratch(len);
-        Memory { data, home: Some(self.clone()) }
+        Arc::make_mut(&mut piece).scratch(len);
+        piece
     }
 
-    fn give(&self, data: Buffer) {
-        let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if pieces.len() == Self::KEPT {
-            pieces.remove(0);
+    /// Remembers a piece, for when its last handle is dropped.
+    pub(crate) fn keep(&mut self, piece: &Arc<Buffer>) {
+        if self.0.len() == Self::KEPT {
+            self.0.remove(0);
         }
-        pieces.push(data);
+        self.0.push(piece.clone());
     }
+}
+
+/// The floats of a piece that was just taken.
+pub(crate) fn writable(piece: &mut Arc<Buffer>) -> &mut [f32] {
+    // Nobody else has it yet, so nothing is cloned.
+    Arc::make_mut(piece).as_mut_slice()
 }
 
 /// An input as kernels see it.
@@ -170,21 +151,24 @@ mod tests {
 
     #[test]
     fn dropped_memory_is_used_again_where_it_fits() {
-        let recycled = Recycled::default();
-        let first = recycled.take(100);
-        let place = first.as_ptr();
+        let mut recycled = Recycled::default();
+        let first = recycled.fill(100, |floats| floats.fill(1.0));
+        let place = first.as_slice().as_ptr();
+        let handle = first.clone();
         drop(first);
-        assert_ne!(recycled.take(10).as_ptr(), place, "ten times too large");
+        assert_ne!(recycled.take(90).as_slice().as_ptr(), place, "another handle has it");
+        drop(handle);
+        assert_ne!(recycled.take(10).as_slice().as_ptr(), place, "ten times too large");
         let again = recycled.take(90);
-        assert_eq!((again.as_ptr(), again.len()), (place, 90));
-        assert_ne!(recycled.take(90).as_ptr(), place, "in use");
+        assert_eq!((again.as_slice().as_ptr(), again.as_slice().len()), (place, 90));
+        assert_ne!(recycled.take(90).as_slice().as_ptr(), place, "in use");
     }
 
     #[test]
     fn no_more_than_a_bounded_number_of_pieces_is_kept() {
-        let recycled = Recycled::default();
-        let many: Vec<Memory> = (0..100).map(|_| recycled.take(8)).collect();
+        let mut recycled = Recycled::default();
+        let many: Vec<_> = (0..100).map(|_| recycled.fill(8, |floats| floats.fill(0.0))).collect();
         drop(many);
-        assert_eq!(recycled.0.lock().unwrap().len(), Recycled::KEPT);
+        assert_eq!(recycled.0.len(), Recycled::KEPT);
     }
 }

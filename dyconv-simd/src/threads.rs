@@ -51,22 +51,32 @@ impl Threads {
         }
     }
 
-    /// Does every item once, in any order, on any thread.
-    pub(crate) fn for_each<I: Send>(&self, items: impl Iterator<Item = I>, work: impl Fn(I) + Send + Sync) {
-        if self.count() == 1 {
-            return items.for_each(work);
-        }
-        let items: Vec<I> = items.collect();
+    /// Does `work` on one of the threads, so that what it spreads among them needn't be handed over every time.
+    pub(crate) fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match self {
-            Self::Pool(pool) => pool.install(|| spread(items, work)),
-            Self::Serial | Self::Current => spread(items, work),
+            Self::Serial => work(),
+            Self::Current => rayon::scope(|_| work()),
+            Self::Pool(pool) => pool.install(work),
         }
     }
-}
 
-fn spread<I: Send>(items: Vec<I>, work: impl Fn(I) + Send + Sync) {
-    // One item at a time: they are few and of unequal size.
-    items.into_par_iter().with_max_len(1).for_each(work);
+    /// Does every item once, in any order, on any thread. Threads take one at a time, since items are few and of unequal
+    /// size, and threads may be busy elsewhere.
+    pub(crate) fn for_each<I>(&self, items: impl Iterator<Item = I> + Send, work: impl Fn(I) + Send + Sync) {
+        let count = self.count();
+        if count == 1 {
+            return items.for_each(work);
+        }
+        let items = Mutex::new(items);
+        // After a panic there is nothing left to do.
+        let next = || items.lock().ok()?.next();
+        let take = |_| {
+            while let Some(item) = next() {
+                work(item);
+            }
+        };
+        self.enter(|| (0..count).into_par_iter().with_max_len(1).for_each(take));
+    }
 }
 
 /// Things that threads borrow for the length of an item, as many as ever worked at once.

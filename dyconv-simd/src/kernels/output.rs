@@ -66,6 +66,9 @@ struct Cut<'a> {
     matrix: PhantomData<&'a mut [f32]>,
 }
 
+// SAFETY: the columns that aren't given away yet are its alone, and floats may cross threads.
+unsafe impl Send for Cut<'_> {}
+
 impl<'a> Cut<'a> {
     /// The whole rows of `stride` floats that `matrix` has.
     fn new(matrix: &'a mut [f32], stride: usize) -> Self {

@@ -7,7 +7,7 @@ use dyconv_core::{Error, Handle, Layout, Pool, Result, Shape, Tensor, reference}
 
 use crate::kernels::output::Target;
 use crate::lanes::{Lanes, Task};
-use crate::tensor::SimdTensor;
+use crate::tensor::{Recycled, SimdTensor};
 use crate::threads::Threads;
 
 /// Pixels in a run.
@@ -159,7 +159,12 @@ fn columns<'r, L: Lanes, R: Fn(usize) -> &'r [f32], const V: usize, const P: usi
 }
 
 /// Maxima over windows; padding counts as −∞ and a NaN wins. Rows of windows are divided among threads.
-pub(crate) fn max_pool(threads: &Threads, x: &SimdTensor, kind: &Pool) -> Result<SimdTensor> {
+pub(crate) fn max_pool(
+    threads: &Threads,
+    recycled: &mut Recycled,
+    x: &SimdTensor,
+    kind: &Pool,
+) -> Result<SimdTensor> {
     let Pool::Max { window, stride, padding } = *kind else {
         return Err(Error::invalid("pool", format!("{kind:?}"), "a maximum"));
     };
@@ -168,7 +173,6 @@ pub(crate) fn max_pool(threads: &Threads, x: &SimdTensor, kind: &Pool) -> Result
     // The reference says which windows are possible, and how many there are, without looking at any pixel.
     let counted = reference::pool(Tensor::zeros(shape_of(0)?, layout).view(), kind)?.shape();
     let out = Shape::new(shape.batch(), shape.channels(), counted.height(), counted.width())?;
-    let mut data = vec![f32::NEG_INFINITY; out.len()];
     let [rows, columns] = [(shape.height(), 0), (shape.width(), 1)].map(|(input, axis)| {
         move |o: usize| {
             let first = o * stride[axis];
@@ -180,10 +184,10 @@ pub(crate) fn max_pool(threads: &Threads, x: &SimdTensor, kind: &Pool) -> Result
         Layout::Nchw => (shape.channels(), 1),
         Layout::Nhwc => (1, shape.channels()),
     };
-    debug_assert_eq!(data.len(), shape.batch() * planes * out.pixels() * depth);
+    debug_assert_eq!(out.len(), shape.batch() * planes * out.pixels() * depth);
     let input_row = shape.width() * depth;
-    let output_rows = data.chunks_exact_mut(out.width() * depth).enumerate();
-    threads.for_each(output_rows, |(i, row)| {
+    let maxima = |(i, row): (usize, &mut [f32])| {
+        row.fill(f32::NEG_INFINITY);
         let (plane, y) = (i / out.height(), i % out.height());
         for input_y in rows(y) {
             let input = &x.data()[(plane * shape.height() + input_y) * input_row..][..input_row];
@@ -193,6 +197,9 @@ pub(crate) fn max_pool(threads: &Threads, x: &SimdTensor, kind: &Pool) -> Result
                 }
             }
         }
+    };
+    let data = recycled.fill(out.len(), |data| {
+        threads.for_each(data.chunks_exact_mut(out.width() * depth).enumerate(), maxima);
     });
     Ok(SimdTensor::new(out, layout, data))
 }
