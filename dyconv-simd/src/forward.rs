@@ -9,6 +9,7 @@ use crate::kernels::attention::attention;
 use crate::kernels::convolve::{Sample, Work, convolve};
 use crate::kernels::depthwise::depthwise;
 use crate::kernels::direct::copy_row;
+use crate::kernels::mixing::mixing;
 use crate::kernels::normalize::{normalize, statistics};
 use crate::kernels::output::{Target, split};
 use crate::kernels::pool::{block_sums, channel_sums};
@@ -170,7 +171,10 @@ impl Run<'_> {
                     }
                 }
             }
-            _ => convolve(lanes, plan, &self.layer.packed, block, &mut work, scratch),
+            Kernel::Mixing => mixing(lanes, plan, &self.layer.packed, block, &mut work, scratch),
+            Kernel::Direct | Kernel::Pointwise | Kernel::Across => {
+                convolve(lanes, plan, &self.layer.packed, block, &mut work, scratch);
+            }
         });
     }
 

@@ -33,7 +33,7 @@ const RESIDENT_BYTES: usize = 512 << 10;
 /// Which kernels can read a packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// Blocks of output channels that share their input channels: direct and pointwise.
+    /// Blocks of output channels that share their input channels: all but depthwise.
     Shared,
     /// Blocks of one vector of output channels, each with its own input channel: depthwise.
     Depthwise,

@@ -68,6 +68,26 @@ macro_rules! every_plan {
                 required = must_run($isa),
                 same_bits_as = divided($isa, Kernel::Depthwise),
             );
+            dyconv_core::conformance_tests!(
+                mixing,
+                on($isa, Kernel::Mixing),
+                required = must_run($isa),
+                same_bits_as = divided($isa, Kernel::Mixing),
+            );
+            dyconv_core::conformance_tests!(
+                mixing_bf16,
+                on($isa, Kernel::Mixing),
+                required = must_run($isa),
+                precision = Precision::Bf16,
+                same_bits_as = divided($isa, Kernel::Mixing),
+            );
+            dyconv_core::conformance_tests!(
+                mixing_f16,
+                on($isa, Kernel::Mixing),
+                required = must_run($isa),
+                precision = Precision::F16,
+                same_bits_as = divided($isa, Kernel::Mixing),
+            );
         }
     )*};
 }

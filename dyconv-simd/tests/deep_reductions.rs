@@ -34,7 +34,7 @@ fn sums_of_several_steps_are_exact_in_every_plan() {
             let pi = Tensor::attention(2, 2, vec![0.5, 0.25, -1.0, 0.75]).unwrap();
             let want = run(&Reference::default(), &layer, &x, &pi);
             for isa in Isa::available() {
-                for kernel in [Kernel::Direct, Kernel::Pointwise, Kernel::Across] {
+                for kernel in [Kernel::Direct, Kernel::Pointwise, Kernel::Across, Kernel::Mixing] {
                     for threads in [1, 3] {
                         let builder = SimdBackend::builder().isa(isa).threads(threads).serial_below(0);
                         let got = run(&builder.force(kernel).build().unwrap(), &layer, &x, &pi);

@@ -19,6 +19,9 @@ pub(crate) trait Stored: Copy {
 
     /// The same for any number of experts.
     fn sum_any<L: Lanes>(lanes: L, experts: &[Self::Word], pi: &[f32]) -> L::V;
+
+    /// A vector of each of K experts: all of a layer's, or an even number of them, or its last.
+    fn each<L: Lanes, const K: usize>(lanes: L, experts: &[Self::Word]) -> [L::V; K];
 }
 
 /// f32: `[expert][lane]`
@@ -53,6 +56,15 @@ impl Stored for F32 {
             sum = lanes.mul_add(lanes.splat(weight), lanes.load(expert), sum);
         }
         sum
+    }
+
+    #[inline(always)]
+    fn each<L: Lanes, const K: usize>(lanes: L, experts: &[f32]) -> [L::V; K] {
+        let mut each = [lanes.splat(0.0); K];
+        for (k, expert) in each.iter_mut().enumerate() {
+            *expert = lanes.load(&experts[k * L::WIDTH..]);
+        }
+        each
     }
 }
 
@@ -91,6 +103,18 @@ impl Stored for Bf16 {
         }
         sum
     }
+
+    #[inline(always)]
+    fn each<L: Lanes, const K: usize>(lanes: L, experts: &[u16]) -> [L::V; K] {
+        let mut each = [lanes.splat(0.0); K];
+        for (pair, two) in each.chunks_exact_mut(2).enumerate() {
+            two.copy_from_slice(&lanes.load_bf16_pair(&experts[2 * pair * L::WIDTH..]));
+        }
+        if K % 2 == 1 {
+            each[K - 1] = lanes.load_bf16(&experts[(K - 1) * L::WIDTH..]);
+        }
+        each
+    }
 }
 
 impl Stored for F16 {
@@ -112,6 +136,15 @@ impl Stored for F16 {
             sum = lanes.mul_add(lanes.splat(weight), lanes.load_f16(expert), sum);
         }
         sum
+    }
+
+    #[inline(always)]
+    fn each<L: Lanes, const K: usize>(lanes: L, experts: &[u16]) -> [L::V; K] {
+        let mut each = [lanes.splat(0.0); K];
+        for (k, expert) in each.iter_mut().enumerate() {
+            *expert = lanes.load_f16(&experts[k * L::WIDTH..]);
+        }
+        each
     }
 }
 

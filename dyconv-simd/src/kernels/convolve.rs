@@ -116,7 +116,7 @@ pub(crate) fn channel_offsets<'a, L: Lanes>(
 }
 
 /// What happens to the block's tiles after the last step.
-fn finish<'a>(
+pub(super) fn finish<'a>(
     plan: &Plan,
     block: &Block,
     sample: &Sample<'a>,
@@ -200,8 +200,8 @@ impl Step<'_> {
                 };
                 self.along(lanes, run, kernel, (x, *pixel, &[]), ahead, sums, finish)
             }
-            Reading::Planes(_) | Reading::Channels => {
-                unreachable!("depthwise plans have kernels of their own")
+            Reading::Points { .. } | Reading::Planes(_) | Reading::Channels => {
+                unreachable!("mixing and depthwise plans have kernels of their own")
             }
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod direct;
 #[expect(clippy::needless_range_loop, reason = "registers go by number in several arrays at once")]
 pub(crate) mod finish;
 pub(crate) mod halved;
+pub(crate) mod mixing;
 pub(crate) mod normalize;
 #[expect(unsafe_code, reason = "threads write disjoint columns of one interleaved output")]
 pub(crate) mod output;

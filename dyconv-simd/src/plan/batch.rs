@@ -19,7 +19,7 @@ pub(super) fn samples(kernel: Kernel, config: &Config, geometry: &Geometry) -> u
     let output = pixels(geometry.output).saturating_mul(config.out_channels());
     let activations = input.saturating_add(output).saturating_mul(WEIGHTS_PER_ACTIVATION);
     match kernel {
-        Kernel::Direct | Kernel::Pointwise | Kernel::Across => {
+        Kernel::Direct | Kernel::Pointwise | Kernel::Across | Kernel::Mixing => {
             let weights = config.experts().saturating_mul(config.expert_len());
             (weights / activations.max(1)).clamp(1, MOST_SAMPLES)
         }

@@ -18,6 +18,7 @@ impl Plan {
             Kernel::Direct => format!("direct {rows}×{}", vectors * width),
             Kernel::Pointwise => format!("pointwise {rows}×{}", vectors * width),
             Kernel::Depthwise => format!("depthwise {width}"),
+            Kernel::Mixing => format!("mixing {}×{}", self.patch_pixels(), vectors * width),
         }
     }
 
@@ -63,7 +64,8 @@ impl Plan {
             };
             return taps * width + width + plane;
         }
-        (self.step * taps + 1 + width + self.waiting()) * vectors * width
+        let panel = if self.kernel == Kernel::Mixing { self.patch_pixels() } else { self.step * taps };
+        (panel + 1 + width + self.waiting()) * vectors * width
     }
 }
 

@@ -30,15 +30,18 @@ pub enum Kernel {
     Across,
     /// One input channel per group: the vector over channels or pixels, no broadcast.
     Depthwise,
+    /// Any layer: convolves with each expert and mixes the outputs, where they have very few pixels. A 1×1 layer's input is
+    /// read as it lies, others' over a padded copy.
+    Mixing,
 }
 
 impl Kernel {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Direct, Self::Pointwise, Self::Across, Self::Depthwise];
+    pub const ALL: [Self; 5] = [Self::Direct, Self::Pointwise, Self::Across, Self::Depthwise, Self::Mixing];
 
     fn fits(self, config: &Config) -> bool {
         match self {
-            Self::Direct | Self::Across => true,
+            Self::Direct | Self::Across | Self::Mixing => true,
             Self::Pointwise => config.is_pointwise(),
             Self::Depthwise => config.is_depthwise(),
         }
@@ -46,7 +49,7 @@ impl Kernel {
 
     pub(crate) fn family(self) -> Family {
         match self {
-            Self::Direct | Self::Pointwise | Self::Across => Family::Shared,
+            Self::Direct | Self::Pointwise | Self::Across | Self::Mixing => Family::Shared,
             Self::Depthwise => Family::Depthwise,
         }
     }
@@ -68,6 +71,15 @@ pub(crate) enum Reading {
     Strided {
         /// From one pixel to the next.
         pixel: usize,
+    },
+    /// Every pixel by itself.
+    Points {
+        /// Where each step of the reduction begins, for as many channels as a step has.
+        offsets: Vec<usize>,
+        /// From one row of outputs, and from one output, to the next.
+        pixel: [usize; 2],
+        /// From one input channel to the next.
+        channel: usize,
     },
     /// Channels first, the vector over pixels of a channel.
     Planes(Way),
@@ -102,6 +114,9 @@ pub(crate) struct Plan {
 /// while it is used, are eight times as much, and all of it stays within a second-level cache of 1 MiB beside the pixels.
 const PANEL_BYTES: usize = 80 << 10;
 
+/// A step's experts that are mixed take at most this: they stay in the same cache while all pixels read them.
+const EXPERT_BYTES: usize = 4 * PANEL_BYTES;
+
 impl Plan {
     /// The cheapest plan among those that read `family` (all, where `None`), or `forced` where it fits the layer.
     ///
@@ -130,19 +145,36 @@ impl Plan {
 
     fn new(kernel: Kernel, config: &Config, geometry: Geometry, traits: Traits) -> Result<Self> {
         let panel_channel = config.taps() * traits.vectors * traits.width * size_of::<f32>();
+        let (channel_bytes, most) = match kernel {
+            Kernel::Mixing => (panel_channel * config.experts(), EXPERT_BYTES),
+            _ => (panel_channel, PANEL_BYTES),
+        };
         let reduction_channels = config.in_channels_per_group();
-        let steps = reduction_channels.div_ceil((PANEL_BYTES / panel_channel).max(1));
+        let steps = reduction_channels.div_ceil((most / channel_bytes).max(1));
         let step = reduction_channels.div_ceil(steps);
         let [height, width] = geometry.output;
         let as_it_lies = reads_input(kernel, config);
-        let grid = if as_it_lies { [1, height * width] } else { [height, width] };
-        let copy = match (kernel, config.layout()) {
-            (Kernel::Direct | Kernel::Across, _) if !as_it_lies => {
+        let grid = if as_it_lies || kernel == Kernel::Mixing { [1, height * width] } else { [height, width] };
+        let copy = match kernel {
+            Kernel::Direct | Kernel::Across | Kernel::Mixing if !as_it_lies => {
                 Some(Window::new(config, &geometry, config.in_channels())?)
             }
             _ => None,
         };
         let reading = match (kernel, &copy, config.layout()) {
+            (Kernel::Mixing, Some(window), _) => Reading::Points {
+                offsets: window.offsets(step),
+                pixel: [window.row, 1],
+                channel: window.columns.len,
+            },
+            (Kernel::Mixing, None, layout) => {
+                let (pixel, channel) = match layout {
+                    Layout::Nchw => (1, height * width),
+                    Layout::Nhwc => (config.in_channels(), 1),
+                };
+                let offsets = (0..step).map(|c| c * channel).collect();
+                Reading::Points { offsets, pixel: [width * pixel, pixel], channel }
+            }
             (Kernel::Direct | Kernel::Across, Some(window), _) => Reading::Windows {
                 offsets: window.offsets(step),
                 row: window.row,
@@ -184,6 +216,7 @@ impl Plan {
 fn reads_input(kernel: Kernel, config: &Config) -> bool {
     match kernel {
         Kernel::Pointwise => true,
+        Kernel::Mixing => config.is_pointwise(),
         Kernel::Across => config.is_pointwise() && config.layout() == Layout::Nchw,
         Kernel::Direct | Kernel::Depthwise => false,
     }
@@ -191,7 +224,7 @@ fn reads_input(kernel: Kernel, config: &Config) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use dyconv_core::{Options, Padding};
+    use dyconv_core::{Attention, Options, Padding};
 
     use super::*;
 
@@ -246,6 +279,29 @@ mod tests {
                 Kernel::Pointwise,
                 "{traits:?}"
             );
+        }
+    }
+
+    #[test]
+    fn outputs_are_mixed_where_their_pixels_are_so_few_that_experts_are_read_once() {
+        let square = |i, o| Options::new(i, o).kernel_size([3, 3]).padding(Padding::Same);
+        let table = [
+            (Options::new(320, 1280), [1, 1], [true, true, true]),
+            (Options::new(1280, 1000), [1, 1], [true, true, true]),
+            (square(512, 512), [1, 1], [true, true, true]),
+            (square(64, 64).groups(2), [1, 1], [true, true, true]),
+            // Two pixels fit the registers of AVX-512 beside each other.
+            (Options::new(320, 1280), [1, 2], [true, false, false]),
+            (square(256, 256), [2, 1], [true, false, false]),
+            (Options::new(320, 1280), [2, 2], [false; 3]),
+            (square(512, 512), [2, 2], [false; 3]),
+        ];
+        for (options, image, want) in table {
+            let config = options.experts(4).attention(Attention::Given).build().unwrap();
+            for (traits, want) in [AVX512, AVX2, PORTABLE].into_iter().zip(want) {
+                let plan = Plan::choose(&config, image, traits, None, None).unwrap();
+                assert_eq!(plan.kernel == Kernel::Mixing, want, "{options:?} at {image:?}, {traits:?}");
+            }
         }
     }
 

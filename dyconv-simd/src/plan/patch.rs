@@ -4,6 +4,7 @@ use dyconv_core::{Config, Layout};
 
 use super::{Kernel, Plan};
 use crate::isa::Traits;
+use crate::kernels::mixing;
 use crate::kernels::tile::STRIDED_ROWS;
 
 /// A rectangle of pixels that one register tile computes.
@@ -32,14 +33,18 @@ impl Plan {
         self.patch[0] * self.patch[1]
     }
 
-    /// Pixels whose sums are in memory at once, counted in whole vectors where those run over pixels: all of them, where
-    /// they wait for the next step.
+    /// Pixels whose sums are in memory at once, counted in whole vectors where those run over pixels, and once per expert
+    /// where those are mixed: all of them, where they wait for the next step.
     pub(crate) fn waiting(&self) -> usize {
-        let whole = if self.kernel == Kernel::Across { self.traits.width } else { 1 };
+        let (whole, each) = match self.kernel {
+            Kernel::Across => (self.traits.width, 1),
+            Kernel::Mixing => (1, self.config.experts()),
+            _ => (1, 1),
+        };
         if self.step < self.reduction_channels {
-            self.grid[0] * self.grid[1].next_multiple_of(whole)
+            self.grid[0] * self.grid[1].next_multiple_of(whole) * each
         } else {
-            self.patch_pixels().next_multiple_of(whole)
+            self.patch_pixels().next_multiple_of(whole) * each
         }
     }
 
@@ -82,6 +87,7 @@ pub(super) fn rows(kernel: Kernel, config: &Config, traits: Traits) -> usize {
 pub(super) fn patch(kernel: Kernel, grid: [usize; 2], config: &Config, traits: Traits) -> [usize; 2] {
     match kernel {
         Kernel::Across => [1, (traits.across[1] * traits.width).min(grid[1])],
+        Kernel::Mixing => even(grid, mixing::pixels(config.experts(), [traits.rows, traits.vectors])),
         _ => even(grid, rows(kernel, config, traits)),
     }
 }
@@ -106,7 +112,7 @@ mod tests {
                 for traits in [AVX512, AVX2, PORTABLE] {
                     let config = Options::new(1, 1).kernel_size([1, 1]).build().unwrap();
                     let geometry = config.geometry(height, width).unwrap();
-                    for kernel in [Kernel::Direct, Kernel::Pointwise, Kernel::Across] {
+                    for kernel in [Kernel::Direct, Kernel::Pointwise, Kernel::Across, Kernel::Mixing] {
                         let plan = Plan::new(kernel, &config, geometry, traits).unwrap();
                         let mut seen = vec![0; plan.pixels()];
                         for (run, count) in plan.runs(3) {
