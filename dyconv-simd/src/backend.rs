@@ -147,7 +147,7 @@ impl SimdBackend {
         let plan = layer.plan(call.geometry.input)?;
         let Slices { input, attention: given, residual } = slices;
         let run = Run { layer, plan, call, threads, stream, input, given, residual, output, sums };
-        Ok(threads.enter(|| self.token.dispatch(run)))
+        Ok(self.token.dispatch(run))
     }
 
     /// Spreads per-sample work where it is worth it; a pass over memory counts an element as a multiply-add.

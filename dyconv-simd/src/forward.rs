@@ -11,12 +11,12 @@ use crate::kernels::depthwise::depthwise;
 use crate::kernels::direct::copy_row;
 use crate::kernels::mixing::mixing;
 use crate::kernels::normalize::{normalize, statistics};
-use crate::kernels::output::{Target, split};
+use crate::kernels::output::{Columns, split};
 use crate::kernels::pool::{block_sums, channel_sums};
 use crate::lanes::Lanes;
 use crate::layer::SimdLayer;
 use crate::pack::Block;
-use crate::plan::{Kernel, MOST_SAMPLES, Plan};
+use crate::plan::{Kernel, MOST_SAMPLES, Part, Plan};
 use crate::stream::{Scratch, SimdStream};
 use crate::tensor::Source;
 use crate::threads::Threads;
@@ -88,7 +88,7 @@ impl Run<'_> {
     }
 
     /// Steps 3 to 7 (without batch norm where it isn't folded), a few samples at a time: their padded copies first, then
-    /// all blocks of all of them, each by one thread, which aggregates that block's panels alone.
+    /// all blocks of all of them, or parts of blocks, each by one thread, which aggregates that block's panels alone.
     fn convolve<L: Lanes>(&mut self, lanes: L, pi: &[f32]) {
         let output = std::mem::take(&mut self.output);
         let fused = !self.layer.normalizes();
@@ -108,13 +108,17 @@ impl Run<'_> {
             let chunk = &mut output[first * out.sample_len()..][..count * out.sample_len()];
             let (now, rest) = std::mem::take(&mut sums).split_at_mut(wanted * count * out.channels());
             sums = rest;
-            let items = groups(&self.plan, &self.layer.packed.blocks, out, chunk, now);
-            self.threads.for_each(items, |(i, block, shares)| {
+            let blocks = &self.layer.packed.blocks;
+            let shared = count.div_ceil(self.plan.samples) * blocks.len();
+            // Channel sums aren't divided, so neither are blocks whose sums are asked for.
+            let parts = if wanted == 0 { self.plan.parts(self.threads.count(), shared) } else { 1 };
+            let items = groups(&self.plan, blocks, parts, out, chunk, now);
+            self.threads.for_each(items, |(i, block, part, shares)| {
                 let x = |i: usize| match copied {
                     0 => self.sample(first + i),
                     _ => &copies[i * copied..][..copied],
                 };
-                self.block(lanes, pi, x, [first, i], block, shares);
+                self.block(lanes, pi, x, [first, i], (block, &part), shares);
             });
         }
         self.stream.copies = copies;
@@ -132,20 +136,21 @@ impl Run<'_> {
         });
     }
 
-    /// A block of some samples, from the `i`th after `first` on.
+    /// A part of a block of some samples, from the `i`th after `first` on.
     fn block<'x, L: Lanes>(
         &'x self,
         lanes: L,
         pi: &'x [f32],
         x: impl Fn(usize) -> &'x [f32],
         [first, i]: [usize; 2],
-        block: &Block,
+        (block, part): (&Block, &Part),
         shares: [Option<Share<'x>>; MOST_SAMPLES],
     ) {
         let (config, plan) = (self.layer.config(), &*self.plan);
         let out = self.call.output;
         // Batch norm comes before the residual and the activation; where it isn't folded they wait for it.
         let fused = !self.layer.normalizes();
+        let skipped = part.first * if config.layout() == Layout::Nchw { 1 } else { out.channels() };
         let sample = |i: usize| Sample {
             x: x(i),
             pi: (self.call.attention != AttentionSource::Static)
@@ -153,7 +158,7 @@ impl Run<'_> {
             residual: self
                 .residual
                 .filter(|_| fused)
-                .map(|r| &r[(first + i) * out.sample_len()..][..out.sample_len()]),
+                .map(|r| &r[(first + i) * out.sample_len()..][skipped..out.sample_len()]),
             activation: if fused { config.activation() } else { dyconv_core::Activation::None },
         };
         let mut next = i;
@@ -167,13 +172,13 @@ impl Run<'_> {
                 for Work { sample, target, sums } in work.iter_mut().flatten() {
                     depthwise(lanes, plan, &self.layer.packed, block, sample, target, scratch);
                     if !sums.is_empty() {
-                        block_sums(lanes, target, out.pixels(), sums);
+                        block_sums(lanes, config.layout(), target, sums);
                     }
                 }
             }
             Kernel::Mixing => mixing(lanes, plan, &self.layer.packed, block, &mut work, scratch),
             Kernel::Direct | Kernel::Pointwise | Kernel::Across => {
-                convolve(lanes, plan, &self.layer.packed, block, &mut work, scratch);
+                convolve(lanes, plan, &self.layer.packed, (block, part), &mut work, scratch);
             }
         });
     }
@@ -199,42 +204,48 @@ impl Run<'_> {
     }
 }
 
-/// Where a block of a sample goes.
+/// Where a part of a block of a sample goes.
 struct Share<'a> {
-    target: Target<'a>,
+    target: Columns<'a>,
     /// Its channel sums, where they are asked for.
     sums: &'a mut [f32],
 }
 
-/// Every block of as many samples as share its experts, with the first one's number: `output` is theirs and `sums`, where
-/// asked for.
+/// Every part of every block of as many samples as share its experts, with the first one's number: `output` is theirs and
+/// `sums`, where asked for.
 fn groups<'a>(
     plan: &'a Plan,
     blocks: &'a [Block],
+    parts: usize,
     out: Shape,
     output: &'a mut [f32],
     sums: &'a mut [f32],
-) -> impl Iterator<Item = (usize, &'a Block, [Option<Share<'a>>; MOST_SAMPLES])> {
+) -> impl Iterator<Item = (usize, &'a Block, Part, [Option<Share<'a>>; MOST_SAMPLES])> {
     let count = output.len() / out.sample_len();
     let mut samples = output.chunks_exact_mut(out.sample_len());
     let wanted = !sums.is_empty();
     let mut sums = sums.chunks_exact_mut(out.channels());
+    let cut = plan.cut(parts);
     (0..count).step_by(plan.samples).flat_map(move |i| {
+        let pixels = cut.clone().map(|part| part.pixels());
         let mut samples: [_; MOST_SAMPLES] = std::array::from_fn(|j| {
             let sample = if j < plan.samples { samples.next()? } else { return None };
             let sums = sums.next().unwrap_or_default();
-            Some((split(plan.config.layout(), sample, out.pixels(), blocks), sums))
+            Some((split(plan.config.layout(), sample, out.pixels(), blocks, pixels.clone()), sums))
         });
-        blocks.iter().map(move |block| {
-            let shares = samples.each_mut().map(|sample| {
-                let (targets, sums) = sample.as_mut()?;
-                let channels = if wanted { block.channels } else { 0 };
-                let (own, rest) = std::mem::take(sums).split_at_mut(channels);
-                *sums = rest;
-                targets.next().map(|(_, target)| Share { target, sums: own })
-            });
-            (i, block, shares)
-        })
+        let cut = cut.clone();
+        blocks.iter().flat_map(move |block| cut.clone().map(move |part| (block, part))).map(
+            move |(block, part)| {
+                let shares = samples.each_mut().map(|sample| {
+                    let (targets, sums) = sample.as_mut()?;
+                    let channels = if wanted { block.channels } else { 0 };
+                    let (own, rest) = std::mem::take(sums).split_at_mut(channels);
+                    *sums = rest;
+                    targets.next().map(|target| Share { target, sums: own })
+                });
+                (i, block, part, shares)
+            },
+        )
     })
 }
 

@@ -5,8 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dyconv_core::{Error, Result};
-use rayon::ThreadPool;
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use rayon::{Scope, ThreadPool};
 
 /// What [`is_allowed`] accepts, in words.
 pub(crate) const EXPECTED: &str = "a whole number from 1 to 1024";
@@ -51,32 +50,34 @@ impl Threads {
         }
     }
 
-    /// Does `work` on one of the threads, so that what it spreads among them needn't be handed over every time.
-    pub(crate) fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match self {
-            Self::Serial => work(),
-            Self::Current => rayon::scope(|_| work()),
-            Self::Pool(pool) => pool.install(work),
-        }
-    }
-
-    /// Does every item once, in any order, on any thread. Threads take one at a time, since items are few and of unequal
-    /// size, and threads may be busy elsewhere.
+    /// Does every item once, in any order, on any thread. The caller's begins at once and others help as they wake; each
+    /// takes one item at a time, since items are few and of unequal size, and threads may be busy elsewhere.
     pub(crate) fn for_each<I>(&self, items: impl Iterator<Item = I> + Send, work: impl Fn(I) + Send + Sync) {
-        let count = self.count();
-        if count == 1 {
+        let helpers = items.size_hint().1.map_or(self.count(), |items| items.min(self.count())).max(1) - 1;
+        if helpers == 0 {
             return items.for_each(work);
         }
         let items = Mutex::new(items);
         // After a panic there is nothing left to do.
         let next = || items.lock().ok()?.next();
-        let take = |_| {
+        let take = || {
             while let Some(item) = next() {
                 work(item);
             }
         };
-        self.enter(|| (0..count).into_par_iter().with_max_len(1).for_each(take));
+        match self {
+            Self::Pool(pool) => pool.in_place_scope(|scope| share(scope, helpers, &take)),
+            Self::Serial | Self::Current => rayon::in_place_scope(|scope| share(scope, helpers, &take)),
+        }
     }
+}
+
+/// Does `work` here and on as many other threads.
+fn share<'scope>(scope: &Scope<'scope>, helpers: usize, work: &'scope (impl Fn() + Sync)) {
+    for _ in 0..helpers {
+        scope.spawn(move |_| work());
+    }
+    work();
 }
 
 /// Things that threads borrow for the length of an item, as many as ever worked at once.

@@ -35,7 +35,7 @@ fn layers() -> Vec<DyConv2d> {
     options.into_iter().flat_map(|options| Layout::ALL.map(|layout| build(options, layout))).collect()
 }
 
-/// How often ten runs of a layer ask for memory, after some of their like: into a new tensor, and into a slice.
+/// How many bytes some runs of a layer ask for, after others of their like: into a new tensor, and into a slice.
 fn asked(backend: &SimdBackend, layer: &DyConv2d, how: &Prepare) -> usize {
     let config = layer.config();
     let shape = Shape::new(3, config.in_channels(), 12, 9).unwrap();
@@ -57,22 +57,22 @@ fn asked(backend: &SimdBackend, layer: &DyConv2d, how: &Prepare) -> usize {
         backend.forward_into(&mut stream, &prepared, &call, &mut y).unwrap();
     };
     // Every thread's scratch must have grown; which of them does what is chance.
-    (0..20).for_each(|_| run());
+    (0..10).for_each(|_| run());
     ALLOCATOR.asked(|| (0..10).for_each(|_| run()))
 }
 
 #[test]
 fn a_run_allocates_nothing_once_its_like_has_run() {
-    // A queue of rayon's takes another piece of memory after some dozens of jobs. Threads come last, since those of a
-    // dropped pool take a while to end.
-    for (threads, most) in [(1, 0), (2, 40)] {
+    // What rayon needs for its jobs; collected items would be ten times as much. Threads come last, since those of a dropped
+    // pool take a while to end.
+    for (threads, most) in [(1, 0), (2, 64 << 10)] {
         for layer in layers() {
             for how in [Prepare::default(), Prepare::default().trainable(true)] {
                 for kernel in Kernel::ALL {
                     let builder = SimdBackend::builder().threads(threads).serial_below(0).force(kernel);
-                    let asked = asked(&builder.build().unwrap(), &layer, &how);
+                    let bytes = asked(&builder.build().unwrap(), &layer, &how);
                     let what = || format!("{kernel:?}, {threads} threads, {:?}", layer.config());
-                    assert!(asked <= most, "{asked} allocations: {}", what());
+                    assert!(bytes <= most, "{bytes} bytes allocated: {}", what());
                 }
             }
         }

@@ -7,11 +7,11 @@ use super::aggregate::{aggregate, panels};
 use super::ahead::LINE;
 use super::finish::{Finish, Place, Running};
 use super::halved;
-use super::output::Target;
+use super::output::Columns;
 use super::tile::{self, Store, Tile, strided, windows};
 use crate::lanes::Lanes;
 use crate::pack::{Block, Packed, Weights};
-use crate::plan::{Kernel, Patch, Plan, Reading};
+use crate::plan::{Kernel, Part, Patch, Plan, Reading};
 use crate::stream::Scratch;
 
 /// One sample as its blocks see it.
@@ -21,7 +21,7 @@ pub(crate) struct Sample<'a> {
     pub(crate) x: &'a [f32],
     /// π, or `None` for a static layer.
     pub(crate) pi: Option<&'a [f32]>,
-    /// A residual of the output's shape.
+    /// A residual of the output's shape, from the first pixel that is computed on.
     pub(crate) residual: Option<&'a [f32]>,
     /// The activation.
     pub(crate) activation: Activation,
@@ -32,24 +32,24 @@ pub(crate) struct Sample<'a> {
 pub(crate) struct Work<'a> {
     pub(crate) sample: Sample<'a>,
     /// Where its outputs go.
-    pub(crate) target: Target<'a>,
+    pub(crate) target: Columns<'a>,
     /// Their channel sums, where they are asked for.
     pub(crate) sums: &'a mut [f32],
 }
 
-/// Computes a block, for samples that share its experts, with a plan of register tiles.
+/// Computes a part of a block, for samples that share its experts, with a plan of register tiles.
 ///
 /// Input channels are taken in steps whose aggregated panels stay in cache; sums of earlier steps wait in scratch.
 pub(crate) fn convolve<L: Lanes>(
     lanes: L,
     plan: &Plan,
     packed: &Packed,
-    block: &Block,
+    (block, part): (&Block, &Part),
     work: &mut [Option<Work<'_>>],
     scratch: &mut Scratch,
 ) {
     let block_lanes = block.vectors * L::WIDTH;
-    let waiting = plan.waiting() * block_lanes;
+    let waiting = plan.waiting(part) * block_lanes;
     let count = work.iter().flatten().count();
     let Scratch { panel, offset, sums, running, .. } = scratch;
     let offsets = offset.scratch(count * block_lanes);
@@ -72,7 +72,7 @@ pub(crate) fn convolve<L: Lanes>(
         let scratch = offsets.chunks_exact(block_lanes).zip(sums.chunks_exact_mut(waiting));
         for ((work, panel), (offset, sums)) in work.iter_mut().flatten().zip(each).zip(scratch) {
             let Work { sample, target, sums: channel_sums } = work;
-            let step = Step { plan, block, x: sample.x, from, panel, offset, last };
+            let step = Step { plan, block, part, x: sample.x, from, panel, offset, last };
             let channels_first = plan.config.layout() == Layout::Nchw;
             let running = match last && !channel_sums.is_empty() {
                 true => Running::new(lanes, block.vectors, channels_first, running),
@@ -80,9 +80,9 @@ pub(crate) fn convolve<L: Lanes>(
             };
             let mut finish = finish(plan, block, sample, target, running);
             let mut at = 0;
-            for (patch, patches) in plan.runs(step.most(&finish)) {
+            for (patch, patches) in plan.runs(part, step.most(&finish)) {
                 done += patches * patch.pixels();
-                let due = ahead.len() / LINE * done / (count * plan.pixels()) * LINE;
+                let due = ahead.len() / LINE * done / (count * part.pixels()) * LINE;
                 at += step.run(lanes, (patch, patches), &ahead[begun..due], &mut sums[at..], &mut finish);
                 begun = due;
                 if plan.step >= plan.reduction_channels {
@@ -120,7 +120,7 @@ pub(super) fn finish<'a>(
     plan: &Plan,
     block: &Block,
     sample: &Sample<'a>,
-    target: &'a mut Target<'_>,
+    target: &'a mut Columns<'_>,
     sums: Running<'a>,
 ) -> Finish<'a> {
     let turned = (plan.config.layout() == Layout::Nchw) != (plan.kernel == Kernel::Across);
@@ -129,20 +129,14 @@ pub(super) fn finish<'a>(
         Layout::Nhwc => (plan.out_channels, block.first),
     };
     let residual = sample.residual.map(|residual| &residual[first..]);
-    Finish {
-        output: target.matrix(plan.pixels()),
-        residual,
-        stride,
-        activation: sample.activation,
-        turned,
-        sums,
-    }
+    Finish { output: target.whole(), residual, stride, activation: sample.activation, turned, sums }
 }
 
 /// Some input channels, aggregated.
 struct Step<'a> {
     plan: &'a Plan,
     block: &'a Block,
+    part: &'a Part,
     x: &'a [f32],
     /// The first of the channels.
     from: usize,
@@ -218,9 +212,9 @@ impl Step<'_> {
         sums: &mut [f32],
         finish: &mut Finish<'_>,
     ) -> usize {
-        let Self { plan, block, panel, offset, from, last, .. } = *self;
+        let Self { plan, block, part, panel, offset, from, last, .. } = *self;
         let (vectors, row) = (block.vectors, plan.grid[1]);
-        let place = Place { line: patch.y * row + patch.x, lane: 0, lanes: block.channels };
+        let place = Place { line: patch.y * row + patch.x - part.first, lane: 0, lanes: block.channels };
         let row_sums = patch.columns * vectors * L::WIDTH;
         let direct = last && finish.is_direct();
         let resume = from > 0;
@@ -249,8 +243,9 @@ impl Step<'_> {
         sums: &mut [f32],
         finish: &mut Finish<'_>,
     ) -> usize {
-        let Self { plan, block, panel, offset, from, last, .. } = *self;
+        let Self { plan, block, part, panel, offset, from, last, .. } = *self;
         let pixels = patch.columns;
+        let pixel = patch.y * plan.grid[1] + patch.x - part.first;
         let (vectors, whole) = (pixels.div_ceil(L::WIDTH), pixels.is_multiple_of(L::WIDTH));
         let line = vectors * L::WIDTH;
         let apart = block.channels * line;
@@ -260,7 +255,7 @@ impl Step<'_> {
         let sums = &mut sums[..len];
         for (first, channels) in parts(lanes, block.channels) {
             let sums = sums.get_mut(first * line..).unwrap_or_default();
-            let place = Place { line: first, lane: patch.y * plan.grid[1] + patch.x, lanes: pixels };
+            let place = Place { line: first, lane: pixel, lanes: pixels };
             let store = direct.then_some(Store { finish: &mut *finish, place, row: 0 });
             let mut tile = Across {
                 count,

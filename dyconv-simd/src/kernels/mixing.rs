@@ -48,7 +48,8 @@ pub(crate) fn mixing<L: Lanes>(
     let Scratch { panel, offset, sums, running, .. } = scratch;
     let offset = offset.scratch(vector);
     let mixed = panel.scratch(plan.patch_pixels() * vector);
-    let waiting = plan.waiting() * vector;
+    let whole = plan.whole();
+    let waiting = plan.waiting(&whole) * vector;
     let sums = sums.scratch(work.iter().flatten().count() * waiting);
     for from in (0..plan.reduction_channels).step_by(plan.step) {
         let channels = plan.step.min(plan.reduction_channels - from);
@@ -66,7 +67,7 @@ pub(crate) fn mixing<L: Lanes>(
             let mut finish = finish(plan, block, sample, target, running);
             let pi = sample.pi.unwrap_or(&[1.0]);
             let mut at = 0;
-            for (patch, _) in plan.runs(1) {
+            for (patch, _) in plan.runs(&whole, 1) {
                 let tile = [patch.x, patch.columns];
                 let sums = &mut sums[at..][..patch.columns * pi.len() * vector];
                 step.tile(lanes, sample.x, tile, sums);

@@ -1,8 +1,9 @@
 //! Where a block of output channels of one sample goes.
 //!
-//! Channels first, a block is a run of whole planes. Channels last, it is a few columns of every row (pixel), and
-//! blocks that different threads compute lie interleaved: the only place where slices can't say that threads don't
-//! meet. [`Columns`] says it instead: a matrix is cut into columns once, and each piece gives out only its own.
+//! Channels first, a block is a run of whole planes. Channels last, it is a few columns of every row (pixel). Where
+//! threads compute its pixels in parts these are columns of planes, or rows. What different threads compute lies
+//! interleaved: the only place where slices can't say that threads don't meet. [`Columns`] says it instead: a matrix is
+//! cut into rectangles, each given away once, and each gives out only its own.
 
 use std::marker::PhantomData;
 use std::slice;
@@ -11,81 +12,33 @@ use dyconv_core::Layout;
 
 use crate::pack::Block;
 
-/// A block's share of one sample's output.
-#[derive(Debug)]
-pub(crate) enum Target<'a> {
-    /// `[channel][pixel]`
-    Planes(&'a mut [f32]),
-    /// `[pixel]` rows of the block's channels.
-    Columns(Columns<'a>),
-}
-
-impl Target<'_> {
-    /// The block as a matrix: a row for each pixel, or, channels first, for each channel.
-    pub(crate) fn matrix(&mut self, pixels: usize) -> Columns<'_> {
-        match self {
-            Self::Planes(planes) => Cut::new(planes, pixels).take(pixels),
-            Self::Columns(columns) => columns.part([0, 0], [columns.rows, columns.width]),
-        }
-    }
-}
-
-/// Cuts one sample's output among blocks, which are ascending and together all channels.
-pub(crate) fn split<'a>(
+/// Cuts one sample's output among blocks, which are ascending and together all channels, and each block among `parts`,
+/// numbers of pixels that are together all of them. A piece has a row for each pixel or, channels first, each channel.
+pub(crate) fn split<'a, P: Iterator<Item = usize> + Clone>(
     layout: Layout,
     sample: &'a mut [f32],
     pixels: usize,
     blocks: &'a [Block],
-) -> impl Iterator<Item = (&'a Block, Target<'a>)> {
-    let (mut planes, mut columns) = match layout {
-        Layout::Nchw => (sample, Cut::new(&mut [], 0)),
-        Layout::Nhwc => {
-            let channels = sample.len() / pixels;
-            (Default::default(), Cut::new(sample, channels))
-        }
+    parts: P,
+) -> impl Iterator<Item = Columns<'a>> + use<'a, P> {
+    let channels = sample.len() / pixels;
+    let mut rest = match layout {
+        Layout::Nchw => Columns::new(sample, pixels),
+        Layout::Nhwc => Columns::new(sample, channels),
     };
-    blocks.iter().map(move |block| {
-        let target = match layout {
-            Layout::Nchw => {
-                let (head, tail) = std::mem::take(&mut planes).split_at_mut(block.channels * pixels);
-                planes = tail;
-                Target::Planes(head)
-            }
-            Layout::Nhwc => Target::Columns(columns.take(block.channels)),
+    blocks.iter().flat_map(move |block| {
+        let mut block = match layout {
+            Layout::Nchw => rest.take_rows(block.channels),
+            Layout::Nhwc => rest.take_columns(block.channels),
         };
-        (block, target)
+        parts.clone().map(move |pixels| match layout {
+            Layout::Nchw => block.take_columns(pixels),
+            Layout::Nhwc => block.take_rows(pixels),
+        })
     })
 }
 
-/// A matrix whose columns are given away from the left, each once.
-struct Cut<'a> {
-    base: *mut f32,
-    rows: usize,
-    stride: usize,
-    taken: usize,
-    matrix: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: the columns that aren't given away yet are its alone, and floats may cross threads.
-unsafe impl Send for Cut<'_> {}
-
-impl<'a> Cut<'a> {
-    /// The whole rows of `stride` floats that `matrix` has.
-    fn new(matrix: &'a mut [f32], stride: usize) -> Self {
-        let rows = matrix.len().checked_div(stride).unwrap_or(0);
-        Self { base: matrix.as_mut_ptr(), rows, stride, taken: 0, matrix: PhantomData }
-    }
-
-    /// The next `width` columns.
-    fn take(&mut self, width: usize) -> Columns<'a> {
-        assert!(width <= self.stride - self.taken, "columns are given away once");
-        let start = self.taken;
-        self.taken += width;
-        Columns { base: self.base, rows: self.rows, stride: self.stride, start, width, matrix: PhantomData }
-    }
-}
-
-/// Some columns of a matrix, and the right to write them.
+/// Some columns of some rows of a matrix, and the right to write them.
 #[derive(Debug)]
 pub(crate) struct Columns<'a> {
     base: *mut f32,
@@ -96,14 +49,58 @@ pub(crate) struct Columns<'a> {
     matrix: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a piece reaches only its own columns, which `Cut` gave to it alone, and floats may cross threads.
+// SAFETY: a piece reaches only its own elements, which were given to it alone, and floats may cross threads.
 unsafe impl Send for Columns<'_> {}
 
+impl<'a> Columns<'a> {
+    /// The whole rows of `stride` floats that `matrix` has.
+    pub(crate) fn new(matrix: &'a mut [f32], stride: usize) -> Self {
+        let rows = matrix.len().checked_div(stride).unwrap_or(0);
+        Self { base: matrix.as_mut_ptr(), rows, stride, start: 0, width: stride, matrix: PhantomData }
+    }
+
+    /// Gives its first `rows` rows away.
+    fn take_rows(&mut self, rows: usize) -> Self {
+        assert!(rows <= self.rows, "rows are given away once");
+        let piece = Self { rows, ..*self };
+        // SAFETY: `rows` is at most how many there are, so this is within the matrix, or just past its end.
+        self.base = unsafe { self.base.add(rows * self.stride) };
+        self.rows -= rows;
+        piece
+    }
+
+    /// Gives its first `width` columns away.
+    fn take_columns(&mut self, width: usize) -> Self {
+        assert!(width <= self.width, "columns are given away once");
+        let piece = Self { width, ..*self };
+        self.start += width;
+        self.width -= width;
+        piece
+    }
+}
+
 impl Columns<'_> {
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// All of it, where rows have nothing but this piece's columns: whole planes.
+    pub(crate) fn planes(&mut self) -> &mut [f32] {
+        assert_eq!(self.width, self.stride, "whole rows");
+        // SAFETY: the matrix that `base` points to has `rows` rows of `stride` floats, all of which are this piece's, which
+        // is borrowed mutably for as long as the slice.
+        unsafe { slice::from_raw_parts_mut(self.base, self.rows * self.stride) }
+    }
+
     #[inline(always)]
     fn offset(&self, row: usize) -> usize {
         assert!(row < self.rows, "a row of the matrix");
         row * self.stride + self.start
+    }
+
+    /// All of it.
+    pub(crate) fn whole(&mut self) -> Columns<'_> {
+        Columns { ..*self }
     }
 
     /// Some of its rows, from `row` on, and of their columns, from `column` on.
@@ -122,7 +119,7 @@ impl Columns<'_> {
         let offset = self.offset(row);
         // SAFETY: `offset` is within the matrix that `base` points to, as `row` < `rows` and `start` < `stride`.
         let start = unsafe { self.base.add(offset) };
-        // SAFETY: `Cut::take` checked that `width` floats follow within the row, and gave them to this piece alone,
+        // SAFETY: `width` floats follow within the row; they were given to this piece alone,
         // which is borrowed for as long as the slice.
         unsafe { slice::from_raw_parts(start, self.width) }
     }
@@ -133,7 +130,7 @@ impl Columns<'_> {
         let offset = self.offset(row);
         // SAFETY: `offset` is within the matrix that `base` points to, as `row` < `rows` and `start` < `stride`.
         let start = unsafe { self.base.add(offset) };
-        // SAFETY: `Cut::take` checked that `width` floats follow within the row, and gave them to this piece alone,
+        // SAFETY: `width` floats follow within the row; they were given to this piece alone,
         // which is borrowed mutably for as long as the slice.
         unsafe { slice::from_raw_parts_mut(start, self.width) }
     }
@@ -154,28 +151,32 @@ mod tests {
     }
 
     #[test]
-    fn every_element_belongs_to_one_block() {
-        let blocks = blocks(&[3, 1, 4]);
+    fn every_element_belongs_to_one_piece() {
+        let blocks = &blocks(&[3, 1, 4]);
+        let parts = [2, 3];
         for layout in Layout::ALL {
             let mut out = vec![0.0; 8 * 5];
             std::thread::scope(|scope| {
-                for (block, target) in split(layout, &mut out, 5, &blocks) {
-                    scope.spawn(move || match target {
-                        Target::Planes(planes) => {
-                            planes.iter_mut().for_each(|x| *x += block.first as f32 + 1.0)
+                let pieces = split(layout, &mut out, 5, blocks, parts.into_iter());
+                for (i, mut piece) in pieces.enumerate() {
+                    scope.spawn(move || {
+                        for row in 0..piece.rows() {
+                            piece.row_mut(row).iter_mut().for_each(|x| *x += i as f32 + 1.0);
                         }
-                        Target::Columns(mut columns) => {
-                            for row in 0..5 {
-                                columns.row_mut(row).iter_mut().for_each(|x| *x += block.first as f32 + 1.0);
-                                assert_eq!(columns.row(row).len(), block.channels);
-                            }
-                        }
+                        let (channels, pixels) = (blocks[i / 2].channels, parts[i % 2]);
+                        let extent = [piece.rows(), piece.row(0).len()];
+                        assert_eq!(
+                            extent,
+                            if layout == Layout::Nchw { [channels, pixels] } else { [pixels, channels] }
+                        );
                     });
                 }
             });
             for (i, &got) in out.iter().enumerate() {
-                let channel = if layout == Layout::Nchw { i / 5 } else { i % 8 };
-                assert_eq!(got, [1.0, 1.0, 1.0, 4.0, 5.0, 5.0, 5.0, 5.0][channel]);
+                let [channel, pixel] = if layout == Layout::Nchw { [i / 5, i % 5] } else { [i % 8, i / 8] };
+                let want =
+                    [1.0, 1.0, 1.0, 3.0, 5.0, 5.0, 5.0, 5.0][channel] + if pixel < 2 { 0.0 } else { 1.0 };
+                assert_eq!(got, want);
             }
         }
     }
@@ -183,19 +184,20 @@ mod tests {
     #[test]
     fn a_part_reaches_its_own_elements_and_no_others() {
         let mut out: Vec<f32> = (0..20).map(|i| i as f32).collect();
-        let mut whole = Cut::new(&mut out, 5).take(4);
+        let mut whole = Columns::new(&mut out, 5).take_columns(4);
         let mut part = whole.part([1, 2], [2, 2]);
         assert_eq!((part.row(0), part.row(1)), (&[7.0, 8.0][..], &[12.0, 13.0][..]));
         part.row_mut(1).fill(0.0);
         assert_eq!(out.iter().filter(|&&x| x == 0.0).count(), 3);
-        let mut planes = [0.0; 6];
-        assert_eq!(Target::Planes(&mut planes).matrix(3).row(1).len(), 3);
+        let mut planes = [1.0; 6];
+        Columns::new(&mut planes, 3).take_rows(1).planes().fill(0.0);
+        assert_eq!(planes, [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
     }
 
     #[test]
     fn a_part_ends_within_the_piece() {
         for (from, extent) in [([3, 0], [2, 1]), ([5, 0], [0, 1]), ([0, 2], [1, 3]), ([0, 5], [1, 0])] {
-            let part = move || Cut::new(&mut [0.0; 20], 5).take(4).part(from, extent).rows;
+            let part = move || Columns::new(&mut [0.0; 20], 5).take_columns(4).part(from, extent).rows;
             assert!(std::panic::catch_unwind(part).is_err(), "{from:?}, {extent:?}");
         }
     }
@@ -203,17 +205,26 @@ mod tests {
     #[test]
     #[should_panic(expected = "columns are given away once")]
     fn more_columns_than_there_are_cannot_be_taken() {
-        split(Layout::Nhwc, &mut [0.0; 8], 2, &blocks(&[3, 2])).for_each(drop);
+        split(Layout::Nhwc, &mut [0.0; 8], 2, &blocks(&[3, 2]), [2].into_iter()).for_each(drop);
+    }
+
+    #[test]
+    #[should_panic(expected = "rows are given away once")]
+    fn more_rows_than_there_are_cannot_be_taken() {
+        split(Layout::Nhwc, &mut [0.0; 8], 2, &blocks(&[4]), [1, 2].into_iter()).for_each(drop);
     }
 
     #[test]
     #[should_panic(expected = "a row of the matrix")]
     fn rows_beyond_the_last_cannot_be_reached() {
-        let mut out = [0.0; 8];
-        for (_, target) in split(Layout::Nhwc, &mut out, 2, &blocks(&[4])) {
-            if let Target::Columns(mut columns) = target {
-                columns.row_mut(2)[0] = 1.0;
-            }
+        for mut piece in split(Layout::Nhwc, &mut [0.0; 8], 2, &blocks(&[4]), [1, 1].into_iter()) {
+            piece.row_mut(1)[0] = 1.0;
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "whole rows")]
+    fn planes_that_others_share_are_not_given_whole() {
+        Columns::new(&mut [0.0; 8], 4).take_columns(2).planes().fill(0.0);
     }
 }

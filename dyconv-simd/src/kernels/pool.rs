@@ -5,7 +5,7 @@
 
 use dyconv_core::{Error, Handle, Layout, Pool, Result, Shape, Tensor, reference};
 
-use crate::kernels::output::Target;
+use crate::kernels::output::Columns;
 use crate::lanes::{Lanes, Task};
 use crate::tensor::{Recycled, SimdTensor};
 use crate::threads::Threads;
@@ -30,11 +30,17 @@ pub(crate) fn channel_sums<L: Lanes>(
     }
 }
 
-/// The sums of a block that has just been written.
-pub(crate) fn block_sums<L: Lanes>(lanes: L, target: &Target<'_>, pixels: usize, out: &mut [f32]) {
-    match target {
-        Target::Planes(planes) => plane_sums(lanes, planes, pixels, out),
-        Target::Columns(columns) => lanes.vectorize(ColumnSums { row: |p| columns.row(p), pixels, out }),
+/// The sums of a block that has just been written, all of its pixels.
+pub(crate) fn block_sums<L: Lanes>(lanes: L, layout: Layout, block: &mut Columns<'_>, out: &mut [f32]) {
+    match layout {
+        Layout::Nchw => {
+            let pixels = block.row(0).len();
+            plane_sums(lanes, block.planes(), pixels, out);
+        }
+        Layout::Nhwc => {
+            let block = &*block;
+            lanes.vectorize(ColumnSums { row: |p| block.row(p), pixels: block.rows(), out });
+        }
     }
 }
 

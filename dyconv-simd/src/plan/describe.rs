@@ -65,7 +65,7 @@ impl Plan {
             return taps * width + width + plane;
         }
         let panel = if self.kernel == Kernel::Mixing { self.patch_pixels() } else { self.step * taps };
-        (panel + 1 + width + self.waiting()) * vectors * width
+        (panel + 1 + width + self.waiting(&self.whole())) * vectors * width
     }
 }
 

@@ -4,12 +4,14 @@
 mod batch;
 mod cost;
 mod describe;
+mod part;
 mod patch;
 
 use dyconv_core::{Config, Geometry, Layout, Result};
 
 pub(crate) use self::batch::MOST_SAMPLES;
 use self::cost::slots;
+pub(crate) use self::part::Part;
 pub(crate) use self::patch::Patch;
 use self::patch::patch;
 use crate::isa::Traits;

@@ -1,8 +1,10 @@
 //! How an output is cut into rectangles that fit the registers.
 
+use std::ops::Range;
+
 use dyconv_core::{Config, Layout};
 
-use super::{Kernel, Plan};
+use super::{Kernel, Part, Plan};
 use crate::isa::Traits;
 use crate::kernels::mixing;
 use crate::kernels::tile::STRIDED_ROWS;
@@ -33,25 +35,26 @@ impl Plan {
         self.patch[0] * self.patch[1]
     }
 
-    /// Pixels whose sums are in memory at once, counted in whole vectors where those run over pixels, and once per expert
-    /// where those are mixed: all of them, where they wait for the next step.
-    pub(crate) fn waiting(&self) -> usize {
+    /// Pixels of a part whose sums are in memory at once, counted in whole vectors where those run over pixels, and once
+    /// per expert where those are mixed: all of them, where they wait for the next step.
+    pub(crate) fn waiting(&self, part: &Part) -> usize {
         let (whole, each) = match self.kernel {
             Kernel::Across => (self.traits.width, 1),
             Kernel::Mixing => (1, self.config.experts()),
             _ => (1, 1),
         };
         if self.step < self.reduction_channels {
-            self.grid[0] * self.grid[1].next_multiple_of(whole) * each
+            part.rows.len() * part.columns.len().next_multiple_of(whole) * each
         } else {
             self.patch_pixels().next_multiple_of(whole) * each
         }
     }
 
-    /// The output cut into patches, row by row: of even width, or of whole vectors where those run over pixels. Each
+    /// A part of the output cut into patches, row by row: of even width, or of whole vectors where those run over pixels. Each
     /// comes with how many of its size, at most `most`, follow each other from it on.
-    pub(crate) fn runs(&self, most: usize) -> impl Iterator<Item = (Patch, usize)> {
-        let ([height, width], [rows, columns]) = (self.grid, self.patch);
+    pub(crate) fn runs(&self, part: &Part, most: usize) -> impl Iterator<Item = (Patch, usize)> + use<> {
+        let Part { rows: Range { start: top, end: bottom }, columns: Range { start: left, .. }, .. } = *part;
+        let (width, [rows, columns]) = (part.columns.len(), self.patch);
         // How many patches of how many columns, twice.
         let [first, second] = match self.kernel {
             Kernel::Across => [(width / columns, columns), (1, width % columns)],
@@ -61,11 +64,12 @@ impl Plan {
             }
         };
         let parts = [(0, first), (first.0 * first.1, second)];
-        (0..height).step_by(rows).flat_map(move |y| {
+        (top..bottom).step_by(rows).flat_map(move |y| {
             parts.into_iter().filter(|(_, (_, columns))| *columns > 0).flat_map(
                 move |(start, (count, columns))| {
                     (0..count).step_by(most).map(move |i| {
-                        let patch = Patch { y, x: start + i * columns, rows: rows.min(height - y), columns };
+                        let x = left + start + i * columns;
+                        let patch = Patch { y, x, rows: rows.min(bottom - y), columns };
                         (patch, most.min(count - i))
                     })
                 },
@@ -115,7 +119,7 @@ mod tests {
                     for kernel in [Kernel::Direct, Kernel::Pointwise, Kernel::Across, Kernel::Mixing] {
                         let plan = Plan::new(kernel, &config, geometry, traits).unwrap();
                         let mut seen = vec![0; plan.pixels()];
-                        for (run, count) in plan.runs(3) {
+                        for (run, count) in plan.runs(&plan.whole(), 3) {
                             assert!((1..=3).contains(&count));
                             let most = match kernel {
                                 Kernel::Across => traits.across[1] * traits.width,

@@ -1,4 +1,4 @@
-//! A global allocator that counts: what is live, the most that was, and how often memory was asked for.
+//! A global allocator that counts bytes: what is live, the most that was, and all that were ever asked for.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,7 +15,7 @@ impl Counting {
         Self { live: AtomicUsize::new(0), peak: AtomicUsize::new(0), asked: AtomicUsize::new(0) }
     }
 
-    /// How often `work` asks for memory, on any thread.
+    /// The bytes that `work` asks for, on any thread.
     pub(crate) fn asked(&self, work: impl FnOnce()) -> usize {
         let before = self.asked.load(Relaxed);
         work();
@@ -23,7 +23,7 @@ impl Counting {
     }
 
     fn grow(&self, bytes: usize) {
-        self.asked.fetch_add(1, Relaxed);
+        self.asked.fetch_add(bytes, Relaxed);
         let live = self.live.fetch_add(bytes, Relaxed) + bytes;
         self.peak.fetch_max(live, Relaxed);
     }

@@ -14,7 +14,7 @@ pub(crate) use self::channels_first::Way;
 use super::activate::{activate, bounds};
 use super::aggregate;
 use super::convolve::{Sample, channel_offsets};
-use super::output::Target;
+use super::output::Columns;
 use crate::lanes::{Lanes, Task};
 use crate::pack::{Block, Packed};
 use crate::plan::Plan;
@@ -29,7 +29,7 @@ struct Work<'a, 't> {
     weights: &'a [f32],
     /// b~ + shift, `[lane]`
     offset: &'a [f32],
-    target: &'a mut Target<'t>,
+    target: &'a mut Columns<'t>,
 }
 
 /// Computes a block of one vector of output channels.
@@ -39,7 +39,7 @@ pub(crate) fn depthwise<L: Lanes>(
     packed: &Packed,
     block: &Block,
     sample: &Sample<'_>,
-    target: &mut Target<'_>,
+    target: &mut Columns<'_>,
     scratch: &mut Scratch,
 ) {
     let Scratch { panel, offset, plane, .. } = scratch;
@@ -51,15 +51,14 @@ pub(crate) fn depthwise<L: Lanes>(
         Layout::Nhwc => channels_last::run(lanes, work, plane),
     }
     if bounds(sample.activation).is_none() {
-        lanes.vectorize(Activate { activation: sample.activation, pixels: plan.pixels(), target });
+        lanes.vectorize(Activate { activation: sample.activation, target });
     }
 }
 
 /// Step 7 for a block that has just been written, where it is more than two bounds: the kernels keep their registers.
 struct Activate<'a, 't> {
     activation: Activation,
-    pixels: usize,
-    target: &'a mut Target<'t>,
+    target: &'a mut Columns<'t>,
 }
 
 impl Task for Activate<'_, '_> {
@@ -67,14 +66,8 @@ impl Task for Activate<'_, '_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let activation = self.activation;
-        match self.target {
-            Target::Planes(planes) => activate_in_place(lanes, activation, planes),
-            Target::Columns(columns) => {
-                for pixel in 0..self.pixels {
-                    activate_in_place(lanes, activation, columns.row_mut(pixel));
-                }
-            }
+        for row in 0..self.target.rows() {
+            activate_in_place(lanes, self.activation, self.target.row_mut(row));
         }
     }
 }

@@ -16,7 +16,6 @@ use super::Work;
 use crate::buffer::Buffer;
 use crate::kernels::activate::bounds;
 use crate::kernels::direct::Window;
-use crate::kernels::output::Target;
 use crate::lanes::Lanes;
 use crate::plan::{Plan, Reading};
 
@@ -103,7 +102,7 @@ struct Planes<'a> {
 
 pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, scratch: &mut Buffer) {
     let Work { plan, block, sample, weights, offset, target } = work;
-    let Target::Planes(out) = target else { return };
+    let out = target.planes();
     let (config, geometry) = (&plan.config, &plan.geometry);
     let planes = Planes {
         plan,

@@ -14,7 +14,7 @@ use self::slide::Slide;
 use super::Work;
 use crate::buffer::Buffer;
 use crate::kernels::activate::bounds;
-use crate::kernels::output::{Columns, Target};
+use crate::kernels::output::Columns;
 use crate::lanes::Lanes;
 use crate::plan::Plan;
 
@@ -44,8 +44,7 @@ struct Outputs<'a, 't> {
 }
 
 pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
-    let Work { plan, block, sample, weights, offset, target } = work;
-    let Target::Columns(out) = target else { return };
+    let Work { plan, block, sample, weights, offset, target: out } = work;
     let config = &plan.config;
     let (in_channels, multiplier) = (config.in_channels(), config.out_channels_per_group());
     let channels = block.channels;
