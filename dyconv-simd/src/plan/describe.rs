@@ -36,7 +36,8 @@ impl Plan {
         let output = self.config.output_shape(input)?;
         let copies = self.copied().saturating_mul(input.batch());
         let bytes = total.bytes.saturating_add(floats(copies.saturating_mul(2)));
-        let workers = threads.min(input.batch().max(1) * self.blocks());
+        let blocks = input.batch().max(1).div_ceil(self.samples).saturating_mul(self.blocks());
+        let workers = threads.min(blocks.saturating_mul(self.parts(threads, blocks)));
         let peak = floats(input.len())
             .saturating_add(floats(output.len()))
             .saturating_add(floats(self.copied().saturating_mul(self.at_once(threads, input.batch()))))
