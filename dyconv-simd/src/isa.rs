@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use dyconv_core::{Error, Result};
 
+use crate::cache;
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
 use crate::lanes::{Lanes, Portable};
@@ -132,21 +133,22 @@ impl Token {
         }
     }
 
-    /// The register tile and vector width that kernels of this instruction set use.
+    /// The register tile and vector width that kernels of this instruction set use, on this machine.
     pub(crate) fn traits(self) -> Traits {
         struct Read;
         impl OnLanes for Read {
             type Output = Traits;
             fn run<L: Lanes>(self, _: L) -> Traits {
                 let across = [L::CHANNELS, L::PIXEL_VECTORS];
-                Traits { width: L::WIDTH, rows: L::ROWS, vectors: L::VECTORS, across }
+                let last_level = cache::last_level();
+                Traits { width: L::WIDTH, rows: L::ROWS, vectors: L::VECTORS, across, last_level }
             }
         }
         self.dispatch(Read)
     }
 }
 
-/// What plans and packing need to know of an instruction set.
+/// What plans and packing need to know of an instruction set, and of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Traits {
     /// Floats in a vector.
@@ -157,6 +159,8 @@ pub(crate) struct Traits {
     pub(crate) vectors: usize,
     /// Channels and vectors of pixels of a register tile whose vector runs over pixels.
     pub(crate) across: [usize; 2],
+    /// Bytes of the last-level cache.
+    pub(crate) last_level: usize,
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl SimdLayer {
         if let Some(input) = how.input {
             config.output_shape(input)?;
         }
-        let plan = Plan::choose(&config, image, traits, None, forced)?;
+        let plan = Plan::choose(&config, image, traits, how.precision, None, forced)?;
         let params = layer.params();
         let squash = config.attention().and_then(dyconv_core::Attention::squash);
         let head = params.attention.clone().zip(squash);
@@ -67,7 +67,8 @@ impl SimdLayer {
             return Ok(plan.clone());
         }
         let family = Some(self.packed.family);
-        let plan = Arc::new(Plan::choose(&self.config, image, self.traits, family, self.forced)?);
+        let (traits, precision) = (self.traits, self.how.precision);
+        let plan = Arc::new(Plan::choose(&self.config, image, traits, precision, family, self.forced)?);
         if plans.len() == PLANS {
             plans.remove(0);
         }

@@ -59,6 +59,7 @@
 mod backend;
 mod buffer;
 mod builder;
+mod cache;
 mod env;
 mod forward;
 mod isa;

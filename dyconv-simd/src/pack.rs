@@ -39,6 +39,14 @@ pub(crate) enum Family {
     Depthwise,
 }
 
+/// Bytes of a weight.
+pub(crate) fn word_bytes(precision: Precision) -> usize {
+    match precision {
+        Precision::Bf16 | Precision::F16 => size_of::<u16>(),
+        _ => size_of::<f32>(),
+    }
+}
+
 /// A block of output channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
@@ -162,7 +170,7 @@ impl Packed {
         }
         let piece = self.piece(block, from, channels);
         // Where weights take 16 bits, two are a float.
-        let per_float = if matches!(self.precision, Precision::Bf16 | Precision::F16) { 2 } else { 1 };
+        let per_float = size_of::<f32>() / word_bytes(self.precision);
         let rest = self.weights.lines().get(piece.end / per_float..).unwrap_or_default();
         &rest[..rest.len().min(piece.len() / per_float)]
     }
@@ -311,7 +319,7 @@ mod tests {
 
     use super::*;
 
-    const TRAITS: Traits = Traits { width: 4, rows: 3, vectors: 2, across: [6, 1] };
+    const TRAITS: Traits = Traits { width: 4, rows: 3, vectors: 2, across: [6, 1], last_level: 0 };
 
     fn layer(groups: usize) -> DyConv2d {
         let options = Options::new(2 * groups, 11 * groups).groups(groups).kernel_size([1, 3]);
@@ -391,7 +399,7 @@ mod tests {
         let weight = (0..4 * config.expert_len()).map(|i| i as f32).collect();
         let layer = Params { weight, bias: None, attention: None, batch_norm: None };
         let layer = DyConv2d::new(config, layer).unwrap();
-        let traits = Traits { width: 16, rows: 14, vectors: 2, across: [24, 1] };
+        let traits = Traits { width: 16, rows: 14, vectors: 2, across: [24, 1], last_level: 0 };
         for precision in [Precision::F32, Precision::Bf16] {
             let packed = Packed::new(&layer, Family::Shared, traits, precision, true).unwrap();
             let [first, second, third] = *packed.blocks else { panic!("three blocks") };

@@ -1,11 +1,11 @@
 //! Predicted time: what the choice of a plan compares.
 
-use dyconv_core::{Config, Geometry, Layout};
+use dyconv_core::{Config, Geometry, Layout, Precision};
 
 use super::patch::patch;
 use super::{Kernel, reads_input};
 use crate::isa::Traits;
-use crate::pack::{Block, blocks};
+use crate::pack::{Block, blocks, word_bytes};
 
 /// What it costs to store a vector of outputs as it lies.
 const STORE: f64 = 4.0;
@@ -13,24 +13,87 @@ const STORE: f64 = 4.0;
 /// The same where tiles are turned over first.
 const STORE_TURNED: f64 = 14.0;
 
-/// What it takes to read a vector of an expert, which comes from a second- or third-level cache.
-const EXPERT: f64 = 3.0;
+/// What it takes to read a vector of f32s that comes from a second- or third-level cache.
+const READ: f64 = 3.0;
+
+/// What it takes to make one of a vector of 16 bits.
+const WIDEN: f64 = 0.7;
+
+/// What it takes to write a vector of a panel and to read it again.
+const PANEL: f64 = 2.0;
+
+/// Bytes that come from memory in a slot, for every lane of a vector: of multiply-adds that are twice as many with vectors
+/// twice as long, memory knows nothing.
+const STREAM: f64 = 0.4;
+
+/// The part of the shorter of two things that isn't hidden behind the longer one.
+const SHOWN: f64 = 0.1;
 
 /// A multiply-add's result is there after about as many slots.
 const LATENCY: usize = 4;
 
-/// Predicted time in slots, each one vector multiply-add: arithmetic with all its lanes, filled or not, and what a
-/// copy of the input costs, and what the experts do.
-pub(super) fn slots(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits) -> f64 {
+/// Predicted time in slots, each one vector multiply-add. Experts that the last-level cache doesn't hold come from memory
+/// beside everything else.
+pub(super) fn slots(
+    kernel: Kernel,
+    config: &Config,
+    geometry: &Geometry,
+    traits: Traits,
+    precision: Precision,
+) -> f64 {
+    let experts = Experts::new(kernel, config, traits, precision);
+    let work = work(kernel, config, geometry, traits, experts);
+    let bytes = experts.vectors * experts.count * (traits.width * experts.word) as f64;
+    let stream = if bytes > traits.last_level as f64 { bytes / (STREAM * traits.width as f64) } else { 0.0 };
+    work.max(stream) + SHOWN * work.min(stream)
+}
+
+/// All experts of a layer, as they are packed.
+#[derive(Clone, Copy)]
+struct Experts {
+    /// How many.
+    count: f64,
+    /// Vectors of one of them.
+    vectors: f64,
+    /// Bytes of a weight.
+    word: usize,
+    /// Whether a panel is made of them; a static layer's weights in f32 are panels.
+    aggregated: bool,
+}
+
+impl Experts {
+    fn new(kernel: Kernel, config: &Config, traits: Traits, precision: Precision) -> Self {
+        let vectors: usize = blocks(config, kernel.family(), traits).iter().map(|block| block.vectors).sum();
+        let word = word_bytes(precision);
+        Self {
+            count: config.experts() as f64,
+            vectors: (vectors * config.reduction_len()) as f64,
+            word,
+            aggregated: config.attention().is_some() || word < size_of::<f32>(),
+        }
+    }
+
+    /// What it takes to read a vector of one and to multiply and add with it.
+    fn used(self, multiply_adds: f64) -> f64 {
+        let share = self.word as f64 / size_of::<f32>() as f64;
+        let widen = if share < 1.0 { WIDEN } else { 0.0 };
+        (READ * share).max(multiply_adds + widen)
+    }
+
+    /// What aggregation takes.
+    fn aggregate(self) -> f64 {
+        if self.aggregated { self.vectors * (self.count * self.used(1.0) + PANEL) } else { 0.0 }
+    }
+}
+
+/// The slots that arithmetic takes, with all its lanes, filled or not, a copy of the input, and experts from the caches.
+fn work(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits, experts: Experts) -> f64 {
     let [height, width] = geometry.output;
     let pixels = (height * width) as f64;
     let reduction = config.reduction_len() as f64;
     let blocks = blocks(config, kernel.family(), traits);
     let vectors: usize = blocks.iter().map(|block| block.vectors).sum();
-    let experts = config.experts() as f64;
-    // A static layer's weights are its panels.
-    let aggregate =
-        if config.experts() > 1 { vectors as f64 * reduction * (experts * EXPERT + 1.0) } else { 0.0 };
+    let aggregate = experts.aggregate();
     let input = (config.in_channels() * geometry.input[0] * geometry.input[1]) as f64;
     let as_it_lies = reads_input(kernel, config);
     // A transpose takes longer than what it loads and stores.
@@ -71,9 +134,9 @@ pub(super) fn slots(kernel: Kernel, config: &Config, geometry: &Geometry, traits
         Kernel::Mixing => {
             let [_, most] = patch(kernel, [1, height * width], config, traits);
             let tiles = (height * width).div_ceil(most) as f64;
-            // Every tile reads all experts, which takes longer than multiplying with them.
-            let step = experts * (tiles * EXPERT).max(pixels);
-            vectors as f64 * (reduction * step + pixels * (experts + STORE_TURNED)) + copy
+            // Every tile reads all experts.
+            let convolve = experts.vectors * experts.count * tiles * experts.used(pixels / tiles);
+            convolve + vectors as f64 * pixels * (experts.count + STORE_TURNED) + copy
         }
         Kernel::Depthwise => match config.layout() {
             Layout::Nhwc => {
@@ -87,5 +150,51 @@ pub(super) fn slots(kernel: Kernel, config: &Config, geometry: &Geometry, traits
                 config.out_channels() as f64 * reduction * row_vectors * 2.0 + copy + aggregate
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dyconv_core::{Attention, Options, Padding};
+
+    use super::super::tests::{AVX2, AVX512};
+    use super::*;
+
+    #[test]
+    fn experts_beyond_the_last_level_cache_come_from_memory_beside_the_work() {
+        let square = |i, o| Options::new(i, o).kernel_size([3, 3]).padding(Padding::Same);
+        // 37.7 MB in f32, half as much in bf16.
+        let config = square(512, 512).experts(4).attention(Attention::Given).build().unwrap();
+        for traits in [AVX512, AVX2] {
+            let predict = |image, last_level, precision| {
+                let geometry = config.geometry(image, image).unwrap();
+                slots(Kernel::Direct, &config, &geometry, Traits { last_level, ..traits }, precision)
+            };
+            let bytes = (4 * 512 * 512 * 9) as f64;
+            for (image, precision, word) in
+                [(1, Precision::F32, 4.0), (1, Precision::Bf16, 2.0), (7, Precision::F32, 4.0)]
+            {
+                let fits = |cache| predict(image, cache, precision);
+                let [held, streamed] = [bytes * word, bytes * word - 1.0].map(|cache| fits(cache as usize));
+                let stream = bytes * word / (STREAM * traits.width as f64);
+                let want = held.max(stream) + SHOWN * held.min(stream);
+                assert!((streamed / want - 1.0).abs() < 1e-12, "{image}, {precision:?}: {streamed}, {want}");
+                // At one pixel memory is what counts, at 49 the multiply-adds.
+                assert_eq!(stream > held, image == 1);
+            }
+        }
+    }
+
+    #[test]
+    fn aggregation_is_counted_where_there_is_any() {
+        for (options, precision, aggregated) in [
+            (Options::new(64, 64), Precision::F32, false),
+            (Options::new(64, 64), Precision::F16, true),
+            (Options::new(64, 64).attention(Attention::mlp(4)), Precision::F32, true),
+        ] {
+            let config = options.build().unwrap();
+            let experts = Experts::new(Kernel::Direct, &config, AVX512, precision);
+            assert_eq!(experts.aggregate() > 0.0, aggregated);
+        }
     }
 }

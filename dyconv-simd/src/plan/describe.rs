@@ -1,11 +1,11 @@
 //! A plan in words and figures: what `explain` prints.
 
-use dyconv_core::{Accuracy, Cost, Result, Shape};
+use dyconv_core::{Accuracy, Cost, Precision, Result, Shape};
 
 use super::patch::rows;
 use super::{Kernel, Plan, Reading};
 use crate::isa::Traits;
-use crate::pack::blocks;
+use crate::pack::{blocks, word_bytes};
 
 impl Plan {
     /// The kernel and its tile: `direct 14×32`.
@@ -32,7 +32,7 @@ impl Plan {
         threads: usize,
         resident: usize,
     ) -> Result<dyconv_core::Plan> {
-        let total = Cost::new(&self.config, input)?.total();
+        let total = self.cost(input)?.total();
         let output = self.config.output_shape(input)?;
         let copies = self.copied().saturating_mul(input.batch());
         let bytes = total.bytes.saturating_add(floats(copies.saturating_mul(2)));
@@ -46,6 +46,34 @@ impl Plan {
             ))
             .saturating_add(resident as u64);
         Ok(dyconv_core::Plan::new(self.name(), total.multiply_adds, bytes, peak, Accuracy::Cpu))
+    }
+
+    /// What a run costs on paper, as this plan goes about it.
+    fn cost(&self, input: Shape) -> Result<Cost> {
+        let mut cost = Cost::new(&self.config, input)?;
+        let outputs = self.config.output_shape(input)?.len();
+        let kernel = self.config.expert_len();
+        let biases = if self.config.bias() { self.config.out_channels() } else { 0 };
+        let word = word_bytes(self.precision) as u64;
+        let expert = (kernel as u64).saturating_mul(word).saturating_add(floats(biases));
+        // Samples that are computed side by side share what is read.
+        let reads = input.batch().div_ceil(self.samples).saturating_mul(self.config.experts()) as u64;
+        let experts = expert.saturating_mul(reads);
+        let panels = floats(input.batch().saturating_mul(kernel + biases));
+        let activations = cost.convolve.bytes.saturating_sub(panels);
+        let is_panel = self.config.attention().is_none() && self.precision == Precision::F32;
+        if self.kernel == Kernel::Mixing {
+            let each = cost.convolve.multiply_adds.saturating_add(outputs as u64);
+            cost.convolve.multiply_adds = each.saturating_mul(self.config.experts() as u64);
+            cost.aggregate.multiply_adds = 0;
+        }
+        if self.kernel == Kernel::Mixing || is_panel {
+            cost.aggregate.bytes = 0;
+            cost.convolve.bytes = activations.saturating_add(experts);
+        } else {
+            cost.aggregate.bytes = experts.saturating_add(panels);
+        }
+        Ok(cost)
     }
 
     fn blocks(&self) -> usize {
@@ -72,4 +100,37 @@ impl Plan {
 
 fn floats(count: usize) -> u64 {
     (count as u64).saturating_mul(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use dyconv_core::{Attention, Options};
+
+    use super::super::tests::AVX512;
+    use super::*;
+
+    #[test]
+    fn bytes_and_multiply_adds_are_the_plans_own() {
+        let config = Options::new(320, 1280).experts(4).attention(Attention::Given).build().unwrap();
+        let kernel = 320 * 1280;
+        let table = [
+            // Experts, W~ written and read, input and output.
+            (Kernel::Direct, Precision::F32, 1, 4 * kernel + kernel, 16 * kernel + 8 * kernel + 6400),
+            (Kernel::Direct, Precision::Bf16, 1, 4 * kernel + kernel, 8 * kernel + 8 * kernel + 6400),
+            // Four samples read the experts once.
+            (Kernel::Direct, Precision::F32, 4, 4 * 5 * kernel, 16 * kernel + 4 * (8 * kernel + 6400)),
+            // No W~, and outputs of four experts to be mixed.
+            (Kernel::Mixing, Precision::F32, 1, 4 * kernel + 4 * 1280, 16 * kernel + 6400),
+            (Kernel::Mixing, Precision::F16, 1, 4 * kernel + 4 * 1280, 8 * kernel + 6400),
+        ];
+        for (kernel, precision, batch, multiply_adds, bytes) in table {
+            let plan = Plan::choose(&config, [1, 1], AVX512, precision, None, Some(kernel)).unwrap();
+            let total = plan.cost(Shape::new(batch, 320, 1, 1).unwrap()).unwrap().total();
+            assert_eq!(
+                (total.multiply_adds, total.bytes),
+                (multiply_adds, bytes),
+                "{kernel:?}, {precision:?}"
+            );
+        }
+    }
 }

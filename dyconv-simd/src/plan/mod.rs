@@ -1,5 +1,5 @@
-//! How a layer is computed for one image size: a pure function of configuration, extents and instruction set, chosen
-//! by predicted cost, apart from running it.
+//! How a layer is computed for one image size: a pure function of configuration, extents, instruction set, storage and
+//! cache, chosen by predicted cost, apart from running it.
 
 mod batch;
 mod cost;
@@ -7,7 +7,7 @@ mod describe;
 mod part;
 mod patch;
 
-use dyconv_core::{Config, Geometry, Layout, Result};
+use dyconv_core::{Config, Geometry, Layout, Precision, Result};
 
 pub(crate) use self::batch::MOST_SAMPLES;
 use self::cost::slots;
@@ -110,6 +110,8 @@ pub(crate) struct Plan {
     pub(crate) copy: Option<Window>,
     pub(crate) reading: Reading,
     traits: Traits,
+    /// What experts are stored in.
+    precision: Precision,
 }
 
 /// A panel of aggregated weights takes at most this: with four experts, those of this panel and of the next, which come
@@ -128,6 +130,7 @@ impl Plan {
         config: &Config,
         [height, width]: [usize; 2],
         traits: Traits,
+        precision: Precision,
         family: Option<Family>,
         forced: Option<Kernel>,
     ) -> Result<Self> {
@@ -137,15 +140,22 @@ impl Plan {
         let forced = fitting().find(|kernel| forced == Some(*kernel));
         let cheapest = || {
             fitting().min_by(|a, b| {
-                slots(*a, config, &geometry, traits).total_cmp(&slots(*b, config, &geometry, traits))
+                let slots = |kernel| slots(kernel, config, &geometry, traits, precision);
+                slots(*a).total_cmp(&slots(*b))
             })
         };
         // Direct or depthwise reads either family.
         let kernel = forced.or_else(cheapest).unwrap_or(Kernel::Direct);
-        Self::new(kernel, config, geometry, traits)
+        Self::new(kernel, config, geometry, traits, precision)
     }
 
-    fn new(kernel: Kernel, config: &Config, geometry: Geometry, traits: Traits) -> Result<Self> {
+    fn new(
+        kernel: Kernel,
+        config: &Config,
+        geometry: Geometry,
+        traits: Traits,
+        precision: Precision,
+    ) -> Result<Self> {
         let panel_channel = config.taps() * traits.vectors * traits.width * size_of::<f32>();
         let (channel_bytes, most) = match kernel {
             Kernel::Mixing => (panel_channel * config.experts(), EXPERT_BYTES),
@@ -201,10 +211,11 @@ impl Plan {
             step,
             grid,
             patch: patch(kernel, grid, config, traits),
-            samples: batch::samples(kernel, config, &geometry),
+            samples: batch::samples(kernel, config, &geometry, precision),
             copy,
             reading,
             traits,
+            precision,
         })
     }
 
@@ -230,12 +241,15 @@ mod tests {
 
     use super::*;
 
-    pub(super) const AVX512: Traits = Traits { width: 16, rows: 14, vectors: 2, across: [24, 1] };
-    pub(super) const AVX2: Traits = Traits { width: 8, rows: 6, vectors: 2, across: [4, 3] };
-    pub(super) const PORTABLE: Traits = Traits { width: 8, rows: 6, vectors: 1, across: [6, 1] };
+    pub(super) const AVX512: Traits =
+        Traits { width: 16, rows: 14, vectors: 2, across: [24, 1], last_level: 32 << 20 };
+    pub(super) const AVX2: Traits =
+        Traits { width: 8, rows: 6, vectors: 2, across: [4, 3], last_level: 32 << 20 };
+    pub(super) const PORTABLE: Traits =
+        Traits { width: 8, rows: 6, vectors: 1, across: [6, 1], last_level: 32 << 20 };
 
     fn choose(options: Options, image: usize, traits: Traits) -> Plan {
-        Plan::choose(&options.build().unwrap(), [image, image], traits, None, None).unwrap()
+        Plan::choose(&options.build().unwrap(), [image, image], traits, Precision::F32, None, None).unwrap()
     }
 
     #[test]
@@ -288,21 +302,30 @@ mod tests {
     fn outputs_are_mixed_where_their_pixels_are_so_few_that_experts_are_read_once() {
         let square = |i, o| Options::new(i, o).kernel_size([3, 3]).padding(Padding::Same);
         let table = [
-            (Options::new(320, 1280), [1, 1], [true, true, true]),
-            (Options::new(1280, 1000), [1, 1], [true, true, true]),
-            (square(512, 512), [1, 1], [true, true, true]),
-            (square(64, 64).groups(2), [1, 1], [true, true, true]),
+            (Options::new(320, 1280), [1, 1], [true, true]),
+            (Options::new(1280, 1000), [1, 1], [true, true]),
+            (square(512, 512), [1, 1], [true, true]),
+            (square(64, 64).groups(2), [1, 1], [true, true]),
             // Two pixels fit the registers of AVX-512 beside each other.
-            (Options::new(320, 1280), [1, 2], [true, false, false]),
-            (square(256, 256), [2, 1], [true, false, false]),
-            (Options::new(320, 1280), [2, 2], [false; 3]),
-            (square(512, 512), [2, 2], [false; 3]),
+            (Options::new(320, 1280), [1, 2], [true, false]),
+            (square(256, 256), [2, 1], [true, false]),
+            (Options::new(320, 1280), [2, 2], [false; 2]),
+            (square(512, 512), [2, 2], [false; 2]),
         ];
         for (options, image, want) in table {
             let config = options.experts(4).attention(Attention::Given).build().unwrap();
-            for (traits, want) in [AVX512, AVX2, PORTABLE].into_iter().zip(want) {
-                let plan = Plan::choose(&config, image, traits, None, None).unwrap();
-                assert_eq!(plan.kernel == Kernel::Mixing, want, "{options:?} at {image:?}, {traits:?}");
+            for (traits, want) in [AVX512, AVX2].into_iter().zip(want) {
+                for (precision, last_level) in
+                    [(Precision::F32, 8 << 20), (Precision::F32, 64 << 20), (Precision::Bf16, 32 << 20)]
+                {
+                    let traits = Traits { last_level, ..traits };
+                    let plan = Plan::choose(&config, image, traits, precision, None, None).unwrap();
+                    assert_eq!(
+                        plan.kernel == Kernel::Mixing,
+                        want,
+                        "{options:?} at {image:?}, {traits:?}, {precision:?}"
+                    );
+                }
             }
         }
     }
@@ -310,7 +333,9 @@ mod tests {
     #[test]
     fn a_forced_kernel_is_taken_only_where_it_fits() {
         let pointwise = Options::new(64, 64).layout(Layout::Nhwc).build().unwrap();
-        let forced = |config, kernel| Plan::choose(config, [4, 4], AVX2, None, Some(kernel)).unwrap().kernel;
+        let forced = |config, kernel| {
+            Plan::choose(config, [4, 4], AVX2, Precision::F32, None, Some(kernel)).unwrap().kernel
+        };
         assert_eq!(forced(&pointwise, Kernel::Direct), Kernel::Direct);
         assert_eq!(forced(&pointwise, Kernel::Depthwise), Kernel::Pointwise);
         let depthwise = Options::new(8, 8).groups(8).kernel_size([3, 3]).build().unwrap();

@@ -72,14 +72,14 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use dyconv_core::{Attention, Layout, Options, Padding};
+    use dyconv_core::{Attention, Layout, Options, Padding, Precision};
 
     use super::*;
     use crate::plan::tests::AVX512;
 
     fn plan(options: Options, image: usize) -> Plan {
         let config = options.experts(4).attention(Attention::Given).layout(Layout::Nhwc).build().unwrap();
-        Plan::choose(&config, [image, image], AVX512, None, None).unwrap()
+        Plan::choose(&config, [image, image], AVX512, Precision::F32, None, None).unwrap()
     }
 
     fn square(channels: usize) -> Options {

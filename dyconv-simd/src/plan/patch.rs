@@ -104,7 +104,7 @@ fn even([height, width]: [usize; 2], most: usize) -> [usize; 2] {
 
 #[cfg(test)]
 mod tests {
-    use dyconv_core::Options;
+    use dyconv_core::{Options, Precision};
 
     use super::*;
     use crate::plan::tests::{AVX2, AVX512, PORTABLE};
@@ -117,7 +117,7 @@ mod tests {
                     let config = Options::new(1, 1).kernel_size([1, 1]).build().unwrap();
                     let geometry = config.geometry(height, width).unwrap();
                     for kernel in [Kernel::Direct, Kernel::Pointwise, Kernel::Across, Kernel::Mixing] {
-                        let plan = Plan::new(kernel, &config, geometry, traits).unwrap();
+                        let plan = Plan::new(kernel, &config, geometry, traits, Precision::F32).unwrap();
                         let mut seen = vec![0; plan.pixels()];
                         for (run, count) in plan.runs(&plan.whole(), 3) {
                             assert!((1..=3).contains(&count));
