@@ -6,6 +6,7 @@ use super::across::{Across, across, parts};
 use super::aggregate::{aggregate, panels};
 use super::ahead::LINE;
 use super::finish::{Finish, Place, Running};
+use super::first::{Experts, first};
 use super::halved;
 use super::output::Columns;
 use super::tile::{self, Store, Tile, strided, windows};
@@ -60,19 +61,28 @@ pub(crate) fn convolve<L: Lanes>(
     for from in (0..plan.reduction_channels).step_by(plan.step) {
         let channels = plan.step.min(plan.reduction_channels - from);
         let samples = work.iter().flatten().map(|work| &work.sample);
-        let panels = panels(lanes, packed.weights(block, from, channels), samples, panel);
+        let weights = packed.weights(block, from, channels);
         let len = channels * plan.config.taps() * block_lanes;
+        let alone = if count == 1 { work.iter().flatten().find_map(|work| work.sample.pi) } else { None };
+        let (mut own, panels) = match alone {
+            Some(pi) => (
+                Some(Panel::Experts { experts: Experts { weights, pi }, memory: panel.scratch(len) }),
+                &[][..],
+            ),
+            None => (None, panels(lanes, weights, samples, panel)),
+        };
         // While these panels are used, the experts of the next come nearer.
         let ahead = packed.after(block, from, channels);
         let mut begun = 0;
         let mut done = 0;
         let last = from + channels == plan.reduction_channels;
         // A static layer has one for all samples.
-        let each = panels.chunks_exact(len).cycle();
+        let mut each = panels.chunks_exact(len).cycle();
         let scratch = offsets.chunks_exact(block_lanes).zip(sums.chunks_exact_mut(waiting));
-        for ((work, panel), (offset, sums)) in work.iter_mut().flatten().zip(each).zip(scratch) {
+        for (work, (offset, sums)) in work.iter_mut().flatten().zip(scratch) {
             let Work { sample, target, sums: channel_sums } = work;
-            let step = Step { plan, block, part, x: sample.x, from, panel, offset, last };
+            let panel = own.take().unwrap_or_else(|| Panel::Ready(each.next().unwrap_or_default()));
+            let mut step = Step { plan, block, part, x: sample.x, from, panel, offset, last };
             let channels_first = plan.config.layout() == Layout::Nchw;
             let running = match last && !channel_sums.is_empty() {
                 true => Running::new(lanes, block.vectors, channels_first, running),
@@ -132,7 +142,17 @@ pub(super) fn finish<'a>(
     Finish { output: target.whole(), residual, stride, activation: sample.activation, turned, sums }
 }
 
-/// Some input channels, aggregated.
+/// Aggregated weights.
+enum Panel<'a> {
+    Ready(&'a [f32]),
+    /// What they will be made of, and where, when the first tile needs them: by [`first`], where that can.
+    Experts {
+        experts: Experts<'a>,
+        memory: &'a mut [f32],
+    },
+}
+
+/// Some input channels.
 struct Step<'a> {
     plan: &'a Plan,
     block: &'a Block,
@@ -140,7 +160,7 @@ struct Step<'a> {
     x: &'a [f32],
     /// The first of the channels.
     from: usize,
-    panel: &'a [f32],
+    panel: Panel<'a>,
     offset: &'a [f32],
     /// Whether none are left.
     last: bool,
@@ -150,7 +170,7 @@ struct Step<'a> {
 /// other channels read them again.
 const NEAR: usize = 4 << 10;
 
-impl Step<'_> {
+impl<'a> Step<'a> {
     /// The most patches that are computed in one go.
     fn most(&self, finish: &Finish<'_>) -> usize {
         if self.last && !finish.is_direct() {
@@ -167,7 +187,7 @@ impl Step<'_> {
     /// Adds these channels to the sums of a patch, and of the patches of its size that follow it; after the last step sees
     /// them to the output. Gives how many sums there are; `sums` begins with them.
     fn run<L: Lanes>(
-        &self,
+        &mut self,
         lanes: L,
         run: (Patch, usize),
         ahead: &[f32],
@@ -200,10 +220,28 @@ impl Step<'_> {
         }
     }
 
+    /// The panel, made when it is first asked for.
+    fn panel<L: Lanes>(&mut self, lanes: L) -> &'a [f32] {
+        if let Panel::Experts { experts, memory } = &mut self.panel {
+            aggregate(lanes, experts.weights, experts.pi, memory);
+        }
+        self.made()
+    }
+
+    /// The panel, which is there.
+    fn made(&mut self) -> &'a [f32] {
+        let panel = match std::mem::replace(&mut self.panel, Panel::Ready(&[])) {
+            Panel::Ready(panel) => panel,
+            Panel::Experts { memory, .. } => memory,
+        };
+        self.panel = Panel::Ready(panel);
+        panel
+    }
+
     /// With the vector over channels.
     #[expect(clippy::too_many_arguments, reason = "the state of the loop above, no thing of its own")]
     fn along<L: Lanes>(
-        &self,
+        &mut self,
         lanes: L,
         (patch, count): (Patch, usize),
         kernel: tile::Kernel<L>,
@@ -212,7 +250,7 @@ impl Step<'_> {
         sums: &mut [f32],
         finish: &mut Finish<'_>,
     ) -> usize {
-        let Self { plan, block, part, panel, offset, from, last, .. } = *self;
+        let Self { plan, block, part, offset, from, last, .. } = *self;
         let (vectors, row) = (block.vectors, plan.grid[1]);
         let place = Place { line: patch.y * row + patch.x - part.first, lane: 0, lanes: block.channels };
         let row_sums = patch.columns * vectors * L::WIDTH;
@@ -221,10 +259,19 @@ impl Step<'_> {
         let len = if direct && !resume { 0 } else { count * patch.rows * row_sums };
         let sums = &mut sums[..len];
         let store = direct.then_some(Store { finish: &mut *finish, place, row });
-        kernel(
-            lanes,
-            &mut Tile { count, x, step, offsets, panel, ahead, offset, sums: &mut *sums, resume, store },
-        );
+        let mut tile =
+            Tile { count, x, step, offsets, panel: &[], ahead, offset, sums: &mut *sums, resume, store };
+        let whole = vectors == 2 && !halved::fits(lanes, block.channels);
+        let fused = match &mut self.panel {
+            Panel::Experts { experts, memory }
+                if whole && matches!(plan.reading, Reading::Strided { .. }) =>
+            {
+                first(lanes, patch.columns, &mut tile, *experts, memory)
+            }
+            _ => false,
+        };
+        tile.panel = if fused { self.made() } else { self.panel(lanes) };
+        kernel(lanes, &mut tile);
         if last && !direct {
             for (r, sums) in sums.chunks_exact(row_sums).enumerate() {
                 finish.tile(lanes, sums, vectors, Place { line: place.line + r * row, ..place });
@@ -235,7 +282,7 @@ impl Step<'_> {
 
     /// With the vector over pixels.
     fn across<L: Lanes>(
-        &self,
+        &mut self,
         lanes: L,
         (patch, count): (Patch, usize),
         (x, offsets): (&[f32], &[usize]),
@@ -243,7 +290,8 @@ impl Step<'_> {
         sums: &mut [f32],
         finish: &mut Finish<'_>,
     ) -> usize {
-        let Self { plan, block, part, panel, offset, from, last, .. } = *self;
+        let panel = self.panel(lanes);
+        let Self { plan, block, part, offset, from, last, .. } = *self;
         let pixels = patch.columns;
         let pixel = patch.y * plan.grid[1] + patch.x - part.first;
         let (vectors, whole) = (pixels.div_ceil(L::WIDTH), pixels.is_multiple_of(L::WIDTH));

@@ -11,6 +11,7 @@ pub(crate) mod depthwise;
 pub(crate) mod direct;
 #[expect(clippy::needless_range_loop, reason = "registers go by number in several arrays at once")]
 pub(crate) mod finish;
+pub(crate) mod first;
 pub(crate) mod halved;
 pub(crate) mod mixing;
 pub(crate) mod normalize;
