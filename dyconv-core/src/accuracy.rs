@@ -2,14 +2,17 @@
 
 /// The error contract of a plan.
 ///
-/// | | slack of the *bounded* law | obeys the *exact* law | tolerance on case files (rtol, atol) |
-/// | --- | --- | --- | --- |
-/// | `Reference` | 1 | yes | 2e-5, 1e-6 |
-/// | `Cpu` | 1 | yes | 2e-5, 1e-6 |
-/// | `Gpu` | 2 | yes | 2e-5, 1e-6 |
+/// | | slack of the *bounded* law | growth, reach | obeys the *exact* law | tolerance on case files (rtol, atol) |
+/// | --- | --- | --- | --- | --- |
+/// | `Reference` | 1 | – | yes | 2e-5, 1e-6 |
+/// | `Cpu` | 1 | – | yes | 2e-5, 1e-6 |
+/// | `Gpu` | 2 | – | yes | 2e-5, 1e-6 |
+/// | `WinogradF2` | 1 | 16, 3 | yes | 2e-5, 1e-6 |
+/// | `WinogradF4` | 1 | 861, 5 | no | 1e-4, 1e-6 |
 ///
-/// The bound is `slack · terms · ε · magnitude`, the magnitude taken from the reference on absolute values; the
-/// feature `testing` derives it.
+/// The bound is `slack · terms · ε · magnitude`, the magnitude taken from the reference on absolute values; where a
+/// plan computes tiles of outputs from each other's inputs, it is that of the largest inputs within *reach*, times
+/// *growth* ([`Spread`]). The feature `testing` derives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Accuracy {
@@ -19,6 +22,10 @@ pub enum Accuracy {
     Cpu,
     /// f32 on a GPU, whose `exp` and division are less exact than a CPU's.
     Gpu,
+    /// f32 on a CPU, 3×3 kernels by Winograd's F(2×2).
+    WinogradF2,
+    /// f32 on a CPU, 3×3 kernels by Winograd's F(4×4) and smaller tiles.
+    WinogradF4,
 }
 
 impl Accuracy {
@@ -26,8 +33,18 @@ impl Accuracy {
     #[must_use]
     pub fn slack(self) -> f64 {
         match self {
-            Self::Reference | Self::Cpu => 1.0,
+            Self::Reference | Self::Cpu | Self::WinogradF2 | Self::WinogradF4 => 1.0,
             Self::Gpu => 2.0,
+        }
+    }
+
+    /// How an input's roundings spread over a tile of outputs; `None` where each output has its own inputs alone.
+    #[must_use]
+    pub fn spread(self) -> Option<Spread> {
+        match self {
+            Self::Reference | Self::Cpu | Self::Gpu => None,
+            Self::WinogradF2 => Some(Spread { growth: 16.0, reach: 3 }),
+            Self::WinogradF4 => Some(Spread { growth: 861.0, reach: 5 }),
         }
     }
 
@@ -35,7 +52,8 @@ impl Accuracy {
     #[must_use]
     pub fn is_exact(self) -> bool {
         match self {
-            Self::Reference | Self::Cpu | Self::Gpu => true,
+            Self::Reference | Self::Cpu | Self::Gpu | Self::WinogradF2 => true,
+            Self::WinogradF4 => false,
         }
     }
 
@@ -43,9 +61,26 @@ impl Accuracy {
     #[must_use]
     pub fn tolerance(self) -> Tolerance {
         match self {
-            Self::Reference | Self::Cpu | Self::Gpu => Tolerance { relative: 2e-5, absolute: 1e-6 },
+            Self::Reference | Self::Cpu | Self::Gpu | Self::WinogradF2 => {
+                Tolerance { relative: 2e-5, absolute: 1e-6 }
+            }
+            Self::WinogradF4 => Tolerance { relative: 1e-4, absolute: 1e-6 },
         }
     }
+}
+
+/// How far, and how much larger, roundings get by Winograd's transforms.
+///
+/// A tile of m outputs along an axis is Σ over its m + 2 points p of A\[i,p\]·(Σ G\[p,k\]·w\[k\])·(Σ B\[p,l\]·x\[l\]). In
+/// magnitudes that is at most Σ|w|·max|x| times c = max over i, k of Σ|A\[i,p\]|·|G\[p,k\]|·Σ|B\[p,l\]|: 4 for m = 2, 29⅓ for
+/// m = 4; for both axes, c². The largest x is one of the tile's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Spread {
+    /// c², rounded up.
+    pub growth: f64,
+    /// Inputs that share a tile with one, to each side of it: m + 1.
+    pub reach: usize,
 }
 
 /// A result passes where |got − want| ≤ absolute + relative·max|want| for every element.

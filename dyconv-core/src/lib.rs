@@ -62,7 +62,7 @@ mod tensor;
 #[cfg(all(feature = "testing", not(target_family = "wasm")))]
 pub mod testing;
 
-pub use accuracy::{Accuracy, Tolerance};
+pub use accuracy::{Accuracy, Spread, Tolerance};
 pub use backend::{
     AnyBackend, AnyLayer, AnyMoments, AnyParamGradients, AnyStream, AnyTape, AnyTensor, AttentionSource,
     Backend, Backward, Call, CheckedCall, Generation, Gradients, Handle, Info, MaybeSend, MaybeSync,

@@ -94,9 +94,13 @@ impl Builder {
             None => env::threads()?.map_or(Ok(Threads::Current), Threads::new)?,
         };
         let traits = token.traits();
-        let info =
-            Info::new(isa.id(), format!("CPU, {}", isa.instructions()), threads.count(), Accuracy::Cpu)
-                .limit("floats in a vector", traits.width as u64);
+        let info = Info::new(
+            isa.id(),
+            format!("CPU, {}", isa.instructions()),
+            threads.count(),
+            Accuracy::WinogradF4,
+        )
+        .limit("floats in a vector", traits.width as u64);
         Ok(SimdBackend { info, isa, token, threads, serial_below: self.serial_below, forced: self.forced })
     }
 }

@@ -13,10 +13,11 @@ use crate::kernels::mixing::mixing;
 use crate::kernels::normalize::{normalize, statistics};
 use crate::kernels::output::{Columns, split};
 use crate::kernels::pool::{block_sums, channel_sums};
+use crate::kernels::winograd::{Image, transform_input, winograd};
 use crate::lanes::Lanes;
 use crate::layer::SimdLayer;
 use crate::pack::Block;
-use crate::plan::{Kernel, MOST_SAMPLES, Part, Plan};
+use crate::plan::{MOST_SAMPLES, Part, Plan, Reading, Tiles};
 use crate::stream::{Scratch, SimdStream};
 use crate::tensor::Source;
 use crate::threads::Threads;
@@ -125,14 +126,42 @@ impl Run<'_> {
         self.output = output;
     }
 
-    /// The padded copies of some samples.
+    /// The padded copies or transformed tiles of some samples.
     fn copy<L: Lanes>(&self, lanes: L, first: usize, copies: &mut [f32]) {
+        if let Reading::Tiles(tiles) = &self.plan.reading {
+            return self.transform(lanes, tiles, first, copies);
+        }
         let Some(window) = &self.plan.copy else { return };
         let layout = self.layer.config().layout();
         let rows = copies.chunks_exact_mut(window.row).enumerate();
         self.threads.for_each(rows, |(i, row)| {
             let sample = self.sample(first + i / window.rows.len);
             copy_row(lanes, window, (sample, self.call.input, layout), i % window.rows.len, row);
+        });
+    }
+
+    /// Winograd's tiles of some samples: block of tile rows by block.
+    fn transform<L: Lanes>(&self, lanes: L, tiles: &Tiles, first: usize, v: &mut [f32]) {
+        let config = self.layer.config();
+        let (step, all) = (self.plan.step, self.plan.reduction_channels);
+        let items = v.chunks_exact_mut(tiles.v_len()).enumerate().flat_map(|(i, v)| {
+            let pieces = v.chunks_exact_mut(tiles.v_block()).enumerate();
+            pieces.map(move |(piece, v)| (first + i, piece, v))
+        });
+        let blocks = tiles.blocks().count();
+        self.threads.for_each(items, |(sample, piece, v)| {
+            let slab = piece / blocks;
+            let (group, from) = (slab / tiles.steps, slab % tiles.steps * step);
+            let image = Image {
+                x: self.sample(sample),
+                layout: config.layout(),
+                in_channels: config.in_channels(),
+                geometry: &self.plan.geometry,
+                channels: [group * all + from, step.min(all - from)],
+            };
+            self.stream.scratch.with(|Scratch { plane, .. }| {
+                transform_input(lanes, tiles, piece % blocks, image, plane, v);
+            });
         });
     }
 
@@ -167,8 +196,8 @@ impl Run<'_> {
             next += 1;
             Some(Work { sample: sample(next - 1), target, sums })
         });
-        self.stream.scratch.with(|scratch| match plan.kernel {
-            Kernel::Depthwise => {
+        self.stream.scratch.with(|scratch| match &plan.reading {
+            Reading::Planes(_) | Reading::Channels => {
                 for Work { sample, target, sums } in work.iter_mut().flatten() {
                     depthwise(lanes, plan, &self.layer.packed, block, sample, target, scratch);
                     if !sums.is_empty() {
@@ -176,8 +205,11 @@ impl Run<'_> {
                     }
                 }
             }
-            Kernel::Mixing => mixing(lanes, plan, &self.layer.packed, block, &mut work, scratch),
-            Kernel::Direct | Kernel::Pointwise | Kernel::Across => {
+            Reading::Points { .. } => mixing(lanes, plan, &self.layer.packed, block, &mut work, scratch),
+            Reading::Tiles(tiles) => {
+                winograd(lanes, (plan, tiles), &self.layer.packed, block, &mut work, scratch);
+            }
+            Reading::Windows { .. } | Reading::Strided { .. } => {
                 convolve(lanes, plan, &self.layer.packed, (block, part), &mut work, scratch);
             }
         });

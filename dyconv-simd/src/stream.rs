@@ -33,7 +33,7 @@ pub(crate) struct Scratch {
     pub(crate) sums: Buffer,
     /// The output's channel sums so far.
     pub(crate) running: Buffer,
-    /// A plane of a depthwise layer.
+    /// A plane of a depthwise layer, or rows of Winograd's input or output on their way between layouts.
     pub(crate) plane: Buffer,
     /// z of one sample.
     pub(crate) pooled: Vec<f32>,

@@ -100,10 +100,12 @@ fn inner_loops_neither_call_nor_spill() {
                 let text: Vec<&str> = body.iter().map(|(_, text)| text.as_str()).collect();
                 let listing = || format!("simd-{isa}, {name}:\n{}", text.join("\n"));
                 assert!(!text.iter().any(|text| text.starts_with("call")), "a call in {}", listing());
-                // Tiles broadcast. Depthwise kernels keep some of their twenty-five weights on the stack.
+                // Tiles broadcast. Depthwise kernels keep some of their twenty-five weights on the stack, and Winograd's
+                // transforms, which broadcast constants, some of their thirty-six points.
                 let broadcasts = text
                     .iter()
                     .filter(|text| text.contains("{1to") || text.starts_with("vbroadcastss"))
+                    .filter(|text| !text.contains("(%rip)"))
                     .count();
                 let spilled = broadcasts > 0 && text.iter().any(|text| spills(text));
                 assert!(!spilled, "a vector on the stack in {}", listing());

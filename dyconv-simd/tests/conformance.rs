@@ -88,6 +88,32 @@ macro_rules! every_plan {
                 precision = Precision::F16,
                 same_bits_as = divided($isa, Kernel::Mixing),
             );
+            dyconv_core::conformance_tests!(
+                winograd_f2,
+                on($isa, Kernel::WinogradF2),
+                required = must_run($isa),
+                same_bits_as = divided($isa, Kernel::WinogradF2),
+            );
+            dyconv_core::conformance_tests!(
+                winograd_f4,
+                on($isa, Kernel::WinogradF4),
+                required = must_run($isa),
+                same_bits_as = divided($isa, Kernel::WinogradF4),
+            );
+            dyconv_core::conformance_tests!(
+                winograd_bf16,
+                on($isa, Kernel::WinogradF4),
+                required = must_run($isa),
+                precision = Precision::Bf16,
+                same_bits_as = divided($isa, Kernel::WinogradF4),
+            );
+            dyconv_core::conformance_tests!(
+                winograd_f16,
+                on($isa, Kernel::WinogradF2),
+                required = must_run($isa),
+                precision = Precision::F16,
+                same_bits_as = divided($isa, Kernel::WinogradF2),
+            );
         }
     )*};
 }

@@ -74,6 +74,12 @@ impl F64Layer {
         &self.config
     }
 
+    /// The same parameters with another configuration that they fit.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_config(&self, config: Config) -> Self {
+        Self { config, ..self.clone() }
+    }
+
     /// A parameter tensor, by its name in case files: `weight`, `attention.fc1.bias`, `bn.weight` …
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<&[f64]> {

@@ -9,9 +9,14 @@ use crate::lanes::Lanes;
 /// Floats in a cache line.
 pub(crate) const LINE: usize = 16;
 
-/// How many lines a step of so many multiply-adds can ask for.
+/// How many lines a step of so many multiply-adds can ask for. Where these are very few there are the more experts for
+/// each: Winograd's four tiles × two vectors at 7 × 7 need more than one line.
 pub(crate) const fn lines_per_step(multiply_adds: usize) -> usize {
-    if multiply_adds < 16 { 1 } else { multiply_adds / 8 }
+    match multiply_adds {
+        0..12 => 3,
+        12..16 => 1,
+        _ => multiply_adds / 8,
+    }
 }
 
 /// Asks for lines: as many *runs* of neighbouring lines, side by side, as a step asks for.

@@ -83,9 +83,8 @@ pub(crate) fn convolve<L: Lanes>(
             let Work { sample, target, sums: channel_sums } = work;
             let panel = own.take().unwrap_or_else(|| Panel::Ready(each.next().unwrap_or_default()));
             let mut step = Step { plan, block, part, x: sample.x, from, panel, offset, last };
-            let channels_first = plan.config.layout() == Layout::Nchw;
             let running = match last && !channel_sums.is_empty() {
-                true => Running::new(lanes, block.vectors, channels_first, running),
+                true => Running::new(lanes, block.vectors, plan.channels_first(), running),
                 false => Running::Unasked,
             };
             let mut finish = finish(plan, block, sample, target, running);
@@ -214,8 +213,8 @@ impl<'a> Step<'a> {
                 };
                 self.along(lanes, run, kernel, (x, *pixel, &[]), ahead, sums, finish)
             }
-            Reading::Points { .. } | Reading::Planes(_) | Reading::Channels => {
-                unreachable!("mixing and depthwise plans have kernels of their own")
+            Reading::Points { .. } | Reading::Planes(_) | Reading::Channels | Reading::Tiles(_) => {
+                unreachable!("mixing, depthwise and Winograd's plans have kernels of their own")
             }
         }
     }

@@ -19,3 +19,5 @@ pub(crate) mod normalize;
 pub(crate) mod output;
 pub(crate) mod pool;
 pub(crate) mod tile;
+#[expect(clippy::needless_range_loop, reason = "registers go by number in several arrays at once")]
+pub(crate) mod winograd;

@@ -75,6 +75,8 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn store_partial(self, v: Self::V, dst: &mut [f32]);
     /// a + b
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a − b
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     /// a · b
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// a · b + c, fused where the instruction set can.

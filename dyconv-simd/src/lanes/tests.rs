@@ -32,6 +32,7 @@ struct Facts {
 #[derive(Clone)]
 enum Probe {
     Add(Vec<f32>, Vec<f32>),
+    Sub(Vec<f32>, Vec<f32>),
     Mul(Vec<f32>, Vec<f32>),
     MulAdd(Vec<f32>, Vec<f32>, Vec<f32>),
     Max(Vec<f32>, Vec<f32>),
@@ -61,6 +62,7 @@ impl Task for Probe {
         let mut out = vec![-7.0; L::WIDTH];
         let whole = match self {
             Self::Add(a, b) => lanes.add(lanes.load(&a), lanes.load(&b)),
+            Self::Sub(a, b) => lanes.sub(lanes.load(&a), lanes.load(&b)),
             Self::Mul(a, b) => lanes.mul(lanes.load(&a), lanes.load(&b)),
             Self::MulAdd(a, b, c) => lanes.mul_add(lanes.load(&a), lanes.load(&b), lanes.load(&c)),
             Self::Max(a, b) => lanes.max(lanes.load(&a), lanes.load(&b)),
@@ -116,6 +118,7 @@ fn arithmetic_acts_lane_by_lane() {
         for seed in 0..8 {
             let [a, b, c] = [0, 1, 2].map(|i| ramp(width, seed * 3 + i));
             assert_eq!(run(Probe::Add(a.clone(), b.clone())), zip(&a, &b, |a, b| a + b));
+            assert_eq!(run(Probe::Sub(a.clone(), b.clone())), zip(&a, &b, |a, b| a - b));
             assert_eq!(run(Probe::Mul(a.clone(), b.clone())), zip(&a, &b, |a, b| a * b));
             let products = zip(&a, &b, |a, b| a * b);
             let sums = zip(&products, &c, |p, c| p + c);

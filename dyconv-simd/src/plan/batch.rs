@@ -20,7 +20,12 @@ pub(super) fn samples(kernel: Kernel, config: &Config, geometry: &Geometry, prec
     let output = pixels(geometry.output).saturating_mul(config.out_channels());
     let activations = input.saturating_add(output).saturating_mul(EXPERTS_PER_ACTIVATION * size_of::<f32>());
     match kernel {
-        Kernel::Direct | Kernel::Pointwise | Kernel::Across | Kernel::Mixing => {
+        Kernel::Direct
+        | Kernel::Pointwise
+        | Kernel::Across
+        | Kernel::Mixing
+        | Kernel::WinogradF2
+        | Kernel::WinogradF4 => {
             let weights = config.experts().saturating_mul(config.expert_len());
             let experts = weights.saturating_mul(word_bytes(precision));
             (experts / activations.max(1)).clamp(1, MOST_SAMPLES)

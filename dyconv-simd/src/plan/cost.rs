@@ -3,6 +3,7 @@
 use dyconv_core::{Config, Geometry, Layout, Precision};
 
 use super::patch::patch;
+use super::winograd::Tiles;
 use super::{Kernel, reads_input};
 use crate::isa::Traits;
 use crate::pack::{Block, blocks, word_bytes};
@@ -32,6 +33,15 @@ const SHOWN: f64 = 0.1;
 /// A multiply-add's result is there after about as many slots.
 const LATENCY: usize = 4;
 
+/// What Winograd's transforms cost for each pair of points: of a vector of inputs, of aggregated taps (beyond the direct
+/// plan's stores), of products.
+const TRANSFORM_INPUT: f64 = 6.0;
+const TRANSFORM_WEIGHT: f64 = 2.5;
+const TRANSFORM_OUTPUT: f64 = 4.0;
+
+/// What it costs to load a vector of transformed weights, beside the few multiply-adds that use it.
+const LOAD: f64 = 0.5;
+
 /// Predicted time in slots, each one vector multiply-add. Experts that the last-level cache doesn't hold come from memory
 /// beside everything else.
 pub(super) fn slots(
@@ -45,7 +55,9 @@ pub(super) fn slots(
     let work = work(kernel, config, geometry, traits, experts);
     let bytes = experts.vectors * experts.count * (traits.width * experts.word) as f64;
     let stream = if bytes > traits.last_level as f64 { bytes / (STREAM * traits.width as f64) } else { 0.0 };
-    work.max(stream) + SHOWN * work.min(stream)
+    // Winograd transforms weights between its products, and waits for experts then.
+    let shown = if kernel.tiles().is_some() { 1.0 } else { SHOWN };
+    work.max(stream) + shown * work.min(stream)
 }
 
 /// All experts of a layer, as they are packed.
@@ -137,6 +149,24 @@ fn work(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits, ex
             // Every tile reads all experts.
             let convolve = experts.vectors * experts.count * tiles * experts.used(pixels / tiles);
             convolve + vectors as f64 * pixels * (experts.count + STORE_TURNED) + copy
+        }
+        Kernel::WinogradF2 | Kernel::WinogradF4 => {
+            let tiles = kernel.tiles().and_then(|size| Tiles::new(size, config, geometry, traits).ok());
+            let Some(tiles) = tiles else { return f64::INFINITY };
+            let channels = config.in_channels_per_group() as f64;
+            let inputs = (config.groups() * config.in_channels_per_group().div_ceil(traits.width)) as f64;
+            let (pairs, products) = (tiles.pairs() as f64, tiles.products() as f64);
+            let (store, turn) = match config.layout() {
+                Layout::Nhwc => (STORE, 0.0),
+                Layout::Nchw => (STORE_TURNED, 6.0 * input / traits.width as f64),
+            };
+            let step = tiles.step(config.in_channels_per_group()) as f64;
+            let multiply = products * (1.0 + 2.0 / step) + LOAD * pairs;
+            vectors as f64 * (channels * (multiply + TRANSFORM_WEIGHT * pairs) + TRANSFORM_OUTPUT * products)
+                + vectors as f64 * pixels * store
+                + TRANSFORM_INPUT * inputs * products
+                + turn
+                + aggregate
         }
         Kernel::Depthwise => match config.layout() {
             Layout::Nhwc => {

@@ -1,6 +1,6 @@
 //! A plan in words and figures: what `explain` prints.
 
-use dyconv_core::{Accuracy, Cost, Precision, Result, Shape};
+use dyconv_core::{Accuracy, Cost, Layout, Precision, Result, Shape};
 
 use super::patch::rows;
 use super::{Kernel, Plan, Reading};
@@ -19,6 +19,10 @@ impl Plan {
             Kernel::Pointwise => format!("pointwise {rows}×{}", vectors * width),
             Kernel::Depthwise => format!("depthwise {width}"),
             Kernel::Mixing => format!("mixing {}×{}", self.patch_pixels(), vectors * width),
+            Kernel::WinogradF2 | Kernel::WinogradF4 => match &self.reading {
+                Reading::Tiles(tiles) => format!("winograd {}", tiles.name()),
+                _ => unreachable!("Winograd's plans have tiles"),
+            },
         }
     }
 
@@ -42,10 +46,21 @@ impl Plan {
             .saturating_add(floats(output.len()))
             .saturating_add(floats(self.copied().saturating_mul(self.at_once(threads, input.batch()))))
             .saturating_add(floats(
-                self.scratch().saturating_mul(workers).saturating_mul(self.samples.min(input.batch().max(1))),
+                self.scratch(self.samples.min(input.batch().max(1))).saturating_mul(workers),
             ))
             .saturating_add(resident as u64);
-        Ok(dyconv_core::Plan::new(self.name(), total.multiply_adds, bytes, peak, Accuracy::Cpu))
+        Ok(dyconv_core::Plan::new(self.name(), total.multiply_adds, bytes, peak, self.accuracy()))
+    }
+
+    /// The error contract.
+    fn accuracy(&self) -> Accuracy {
+        match self.kernel {
+            Kernel::WinogradF2 => Accuracy::WinogradF2,
+            Kernel::WinogradF4 => Accuracy::WinogradF4,
+            Kernel::Direct | Kernel::Pointwise | Kernel::Across | Kernel::Depthwise | Kernel::Mixing => {
+                Accuracy::Cpu
+            }
+        }
     }
 
     /// What a run costs on paper, as this plan goes about it.
@@ -62,6 +77,11 @@ impl Plan {
         let panels = floats(input.batch().saturating_mul(kernel + biases));
         let activations = cost.convolve.bytes.saturating_sub(panels);
         let is_panel = self.config.attention().is_none() && self.precision == Precision::F32;
+        if let Reading::Tiles(tiles) = &self.reading {
+            let channels = self.out_channels.saturating_mul(self.reduction_channels);
+            cost.convolve.multiply_adds =
+                channels.saturating_mul(tiles.products()).saturating_mul(input.batch()) as u64;
+        }
         if self.kernel == Kernel::Mixing {
             let each = cost.convolve.multiply_adds.saturating_add(outputs as u64);
             cost.convolve.multiply_adds = each.saturating_mul(self.config.experts() as u64);
@@ -80,8 +100,8 @@ impl Plan {
         blocks(&self.config, self.kernel.family(), self.traits).len()
     }
 
-    /// Floats that each thread keeps: a panel, offsets, channel sums, sums that wait, a plane of a depthwise layer.
-    fn scratch(&self) -> usize {
+    /// Floats that each thread keeps for so many samples at once: a panel, offsets, channel sums, sums that wait, a plane of a depthwise layer.
+    fn scratch(&self, samples: usize) -> usize {
         let Traits { width, vectors, .. } = self.traits;
         let taps = self.config.taps();
         if self.kernel == Kernel::Depthwise {
@@ -91,10 +111,23 @@ impl Plan {
                 _ if spread => self.geometry.input[0] * self.geometry.input[1] * width,
                 _ => 0,
             };
-            return taps * width + width + plane;
+            return (taps * width + width + plane) * samples;
+        }
+        if let Reading::Tiles(tiles) = &self.reading {
+            let lanes = vectors * width;
+            let [height, columns] = self.grid;
+            let turned = match self.config.layout() {
+                Layout::Nchw => {
+                    (tiles.size.outputs() + 2).min(self.geometry.input[0]) * self.geometry.input[1]
+                }
+                Layout::Nhwc => 0,
+            };
+            let strip = tiles.size.outputs().min(height) * columns * lanes;
+            let plane = strip.max(turned * tiles.row);
+            return tiles.u_len(lanes) + tiles.m_len(lanes) * samples + lanes * (2 + width) + plane;
         }
         let panel = if self.kernel == Kernel::Mixing { self.patch_pixels() } else { self.step * taps };
-        (panel + 1 + width + self.waiting(&self.whole())) * vectors * width
+        (panel + 1 + width + self.waiting(&self.whole())) * vectors * width * samples
     }
 }
 

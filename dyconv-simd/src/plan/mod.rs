@@ -6,6 +6,7 @@ mod cost;
 mod describe;
 mod part;
 mod patch;
+mod winograd;
 
 use dyconv_core::{Config, Geometry, Layout, Precision, Result};
 
@@ -14,6 +15,7 @@ use self::cost::slots;
 pub(crate) use self::part::Part;
 pub(crate) use self::patch::Patch;
 use self::patch::patch;
+pub(crate) use self::winograd::{Cut, Size, Tiles};
 use crate::isa::Traits;
 use crate::kernels::depthwise::Way;
 use crate::kernels::direct::Window;
@@ -35,24 +37,53 @@ pub enum Kernel {
     /// Any layer: convolves with each expert and mixes the outputs, where they have very few pixels. A 1×1 layer's input is
     /// read as it lies, others' over a padded copy.
     Mixing,
+    /// 3×3 without stride or dilation, by tiles of at most 2×2 outputs.
+    WinogradF2,
+    /// The same by tiles of at most 4×4 outputs.
+    WinogradF4,
 }
 
 impl Kernel {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Direct, Self::Pointwise, Self::Across, Self::Depthwise, Self::Mixing];
+    pub const ALL: [Self; 7] = [
+        Self::Direct,
+        Self::Pointwise,
+        Self::Across,
+        Self::Depthwise,
+        Self::Mixing,
+        Self::WinogradF2,
+        Self::WinogradF4,
+    ];
 
     fn fits(self, config: &Config) -> bool {
         match self {
             Self::Direct | Self::Across | Self::Mixing => true,
             Self::Pointwise => config.is_pointwise(),
             Self::Depthwise => config.is_depthwise(),
+            Self::WinogradF2 | Self::WinogradF4 => {
+                config.kernel_size() == [3, 3] && config.stride() == [1, 1] && config.dilation() == [1, 1]
+            }
         }
     }
 
     pub(crate) fn family(self) -> Family {
         match self {
-            Self::Direct | Self::Pointwise | Self::Across | Self::Mixing => Family::Shared,
+            Self::Direct
+            | Self::Pointwise
+            | Self::Across
+            | Self::Mixing
+            | Self::WinogradF2
+            | Self::WinogradF4 => Family::Shared,
             Self::Depthwise => Family::Depthwise,
+        }
+    }
+
+    /// The largest tiles, of a kernel that has any.
+    fn tiles(self) -> Option<Size> {
+        match self {
+            Self::WinogradF2 => Some(Size::Two),
+            Self::WinogradF4 => Some(Size::Four),
+            Self::Direct | Self::Pointwise | Self::Across | Self::Depthwise | Self::Mixing => None,
         }
     }
 }
@@ -87,6 +118,8 @@ pub(crate) enum Reading {
     Planes(Way),
     /// Channels last, the vector over channels: by position.
     Channels,
+    /// Transformed tiles.
+    Tiles(Tiles),
 }
 
 /// A chosen way to convolve images of one size.
@@ -163,7 +196,11 @@ impl Plan {
         };
         let reduction_channels = config.in_channels_per_group();
         let steps = reduction_channels.div_ceil((most / channel_bytes).max(1));
-        let step = reduction_channels.div_ceil(steps);
+        let tiles = kernel.tiles().map(|size| Tiles::new(size, config, &geometry, traits)).transpose()?;
+        let step = match &tiles {
+            Some(tiles) => tiles.step(reduction_channels),
+            None => reduction_channels.div_ceil(steps),
+        };
         let [height, width] = geometry.output;
         let as_it_lies = reads_input(kernel, config);
         let grid = if as_it_lies || kernel == Kernel::Mixing { [1, height * width] } else { [height, width] };
@@ -200,7 +237,7 @@ impl Plan {
             (Kernel::Depthwise, _, Layout::Nchw) => {
                 Reading::Planes(Way::new(config, &geometry, traits.width)?)
             }
-            _ => Reading::Channels,
+            _ => tiles.map_or(Reading::Channels, Reading::Tiles),
         };
         Ok(Self {
             kernel,
@@ -219,9 +256,16 @@ impl Plan {
         })
     }
 
-    /// The copy that every sample needs, in floats; 0 where the input is read as it lies.
+    pub(crate) fn channels_first(&self) -> bool {
+        self.config.layout() == Layout::Nchw
+    }
+
+    /// The copy or transform of the input that every sample needs, in floats; 0 where it is read as it lies.
     pub(crate) fn copied(&self) -> usize {
-        self.copy.as_ref().map_or(0, Window::len)
+        match &self.reading {
+            Reading::Tiles(tiles) => tiles.v_len(),
+            _ => self.copy.as_ref().map_or(0, Window::len),
+        }
     }
 }
 
@@ -231,7 +275,7 @@ fn reads_input(kernel: Kernel, config: &Config) -> bool {
         Kernel::Pointwise => true,
         Kernel::Mixing => config.is_pointwise(),
         Kernel::Across => config.is_pointwise() && config.layout() == Layout::Nchw,
-        Kernel::Direct | Kernel::Depthwise => false,
+        Kernel::Direct | Kernel::Depthwise | Kernel::WinogradF2 | Kernel::WinogradF4 => false,
     }
 }
 
@@ -256,9 +300,12 @@ mod tests {
     fn each_kernel_is_chosen_on_some_workload() {
         let square = |i, o| Options::new(i, o).kernel_size([3, 3]).padding(Padding::Same);
         let table = [
-            (square(64, 64), 56, Kernel::Direct),
-            (square(512, 512), 7, Kernel::Direct),
-            (square(64, 128).groups(4), 28, Kernel::Direct),
+            (square(64, 64), 56, Kernel::WinogradF4),
+            (square(256, 256), 14, Kernel::WinogradF4),
+            (square(512, 512), 7, Kernel::WinogradF4),
+            // ResNet-18's last stage on images of 32 × 32.
+            (square(512, 512), 4, Kernel::WinogradF2),
+            (square(64, 128).stride([2, 2]), 56, Kernel::Direct),
             (Options::new(960, 24), 7, Kernel::Pointwise),
             (Options::new(960, 320), 7, Kernel::Pointwise),
             (square(96, 96).groups(96), 56, Kernel::Depthwise),
@@ -286,7 +333,7 @@ mod tests {
             assert_eq!(kernel(first(Options::new(16, 96)), 112), Kernel::Across, "{traits:?}");
             // With a stride the input can't be read as it lies.
             assert!(choose(Options::new(96, 24).stride([2, 2]), 56, traits).copy.is_some());
-            let to_one = Options::new(64, 1).kernel_size([3, 3]).padding(Padding::Same);
+            let to_one = Options::new(64, 1).kernel_size([5, 5]).padding(Padding::Same);
             for layout in Layout::ALL {
                 assert_eq!(kernel(to_one.layout(layout), 56), Kernel::Across, "{traits:?}");
             }

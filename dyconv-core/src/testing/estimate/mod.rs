@@ -5,14 +5,16 @@
 //! times the sum of their magnitudes, which a second run of the reference on absolute values gives.
 //! Errors then travel through the stages as calculus says: times the weights through a linear map,
 //! times the Lipschitz constant through an activation, as an interval through softmax and the
-//! inverse root of a variance. Experts that are stored in fewer bits are rounded once more.
+//! inverse root of a variance. Winograd's transforms make roundings larger and spread them over a tile
+//! ([`Spread`]). Experts that are stored in fewer bits are rounded once more.
 
 mod attention;
+mod spread;
 mod stored;
 
 use super::instance::Instance;
 use crate::reference::{Evaluation, F64Layer, F64Tensor};
-use crate::{Accuracy, Activation, Call, Handle, Layout, Result, Shape};
+use crate::{Accuracy, Activation, Call, Handle, Layout, Padding, Result, Shape, Spread};
 
 /// Values in a tensor's own order, and how far from each a backend's may be.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +50,7 @@ impl Expected {
         let attention = attention::error(&layer, instance, evaluation.head.as_ref(), accuracy)?;
         let stages = Stages {
             u: unit(accuracy),
+            spread: accuracy.spread(),
             absolute: absolute(&layer),
             layer: &layer,
             instance,
@@ -86,6 +89,7 @@ fn unit(accuracy: Accuracy) -> f64 {
 /// The error of each stage, in the order in which it grows.
 struct Stages<'a> {
     u: f64,
+    spread: Option<Spread>,
     layer: &'a F64Layer,
     absolute: F64Layer,
     instance: &'a Instance,
@@ -97,7 +101,12 @@ impl Stages<'_> {
     fn convolved(&self, attention: &[f64]) -> Result<Vec<f64>> {
         let config = self.layer.config();
         let folding = if config.batch_norm().is_some() { 8 } else { 0 };
-        let terms = (config.reduction_len() + config.experts() + 2 + folding) as f64;
+        // By Winograd a tap's product is a sum in each of three transforms, of at most 3, 6 and 6 along each axis.
+        let (products, growth) = match self.spread {
+            Some(Spread { growth, .. }) => (config.in_channels_per_group() + 2 * (3 + 6 + 6), growth),
+            None => (config.reduction_len(), 1.0),
+        };
+        let terms = growth * (products + config.experts() + 2 + folding) as f64;
         let weights: Vec<f64> = self.evaluation.attention.iter().map(|pi| pi.abs()).collect();
         let magnitude = self.magnitude(&weights)?;
         if attention.iter().all(|&error| error == 0.0) {
@@ -108,14 +117,25 @@ impl Stages<'_> {
         Ok(magnitude.iter().zip(&misled).map(sum).collect())
     }
 
-    /// Σ π·(|W| ⋆ |x| + |b|).
+    /// Σ π·(|W| ⋆ |x| + |b|), where tiles share inputs of the largest |x| around.
     fn magnitude(&self, attention: &[f64]) -> Result<Vec<f64>> {
         let input = F64Tensor::from(self.instance.input.view()).map(|_, x| x.abs());
         let config = self.layer.config();
         let shape = Shape::new(input.shape().batch(), config.experts(), 1, 1)?;
         let pi = F64Tensor::new(shape, Layout::Nchw, attention.to_vec())?;
         let given = config.attention().map(|_| &pi);
-        Ok(self.absolute.evaluate(&Call::new(&input).attention(given))?.convolved.data().to_vec())
+        let Some(Spread { reach, .. }) = self.spread else {
+            return Ok(self
+                .absolute
+                .evaluate(&Call::new(&input).attention(given))?
+                .convolved
+                .data()
+                .to_vec());
+        };
+        let geometry = config.geometry(input.shape().height(), input.shape().width())?;
+        let around = spread::largest_around(&input, &geometry, reach)?;
+        let unpadded = self.absolute.with_config(config.options().padding(Padding::Valid).build()?);
+        Ok(unpadded.evaluate(&Call::new(&around).attention(given))?.convolved.data().to_vec())
     }
 
     fn normalized(&self, convolved: &[f64]) -> (Vec<f64>, Option<[Estimate; 2]>) {

@@ -5,7 +5,8 @@ use crate::testing::problem::Data;
 use crate::testing::verdict::{same_bits, shaped};
 use crate::testing::{Failure, Instance, Problem, Ran, Verdict};
 use crate::{
-    Attention, Backend, Call, Error, Options, Padding, Plan, Pool, Prepared, Result, Shape, Squash, Tensor,
+    Accuracy, Attention, Backend, Call, Error, Options, Padding, Plan, Pool, Prepared, Result, Shape, Squash,
+    Tensor,
 };
 
 /// One prepared layer serves any input shape, whatever it was told to expect, and the first one again.
@@ -163,7 +164,9 @@ pub fn plan_fits<B: Backend>(backend: &B, problem: &Problem) -> Verdict {
     if name.is_empty() || (works && (*multiply_adds == 0 || *bytes == 0 || *peak_bytes == 0)) {
         return Err(Failure::new(format!("a plan without name or figures: {plan:?}")));
     }
-    if accuracy.slack() > backend.info().accuracy.slack() {
+    let promised = backend.info().accuracy;
+    let growth = |accuracy: Accuracy| accuracy.spread().map_or(1.0, |spread| spread.growth);
+    if accuracy.slack() > promised.slack() || growth(*accuracy) > growth(promised) {
         return Err(Failure::new(format!("{plan:?} is less exact than the backend promises")));
     }
     let foreign = Shape::new(shape.batch(), shape.channels() + 1, shape.height(), shape.width())?;

@@ -1,0 +1,198 @@
+//! 3×3 kernels by Winograd: fewer multiply-adds, for transforms of input, weights and output.
+//!
+//! ```text
+//! x ─ B·x·Bᵀ ─► V   once per sample, shared by all blocks of output channels and threads       (input.rs)
+//! experts ─ Σ π_k·W_k ─ G·W~·Gᵀ ─► U   a step's taps of a block, in registers                  (weights.rs)
+//! for each pair of points, all tiles of a block at once:   M += V·U, a product of matrices     (here)
+//! M ─ A·M·Aᵀ ─► + b~ + shift, residual, activation ─► y   after the last step                  (output.rs)
+//! ```
+//!
+//! Where V, U and M lie: `plan/winograd.rs`. Experts are aggregated in space and not transformed beforehand: that would
+//! multiply the bytes to be read by four.
+
+mod input;
+mod output;
+mod transform;
+mod weights;
+
+pub(crate) use self::input::{Image, transform_input};
+use self::output::transform_output;
+use self::weights::transform_weights;
+use super::ahead::LINE;
+use super::convolve::{Work, channel_offsets, finish};
+use super::finish::Running;
+use super::halved;
+use super::tile::{STRIDED_ROWS, Tile, strided};
+use crate::lanes::Lanes;
+use crate::pack::{Block, Packed};
+use crate::plan::{Cut, Plan, Tiles};
+use crate::stream::Scratch;
+
+/// Computes a block of output channels for samples that share its experts; what samples have in `x` is V.
+pub(crate) fn winograd<L: Lanes>(
+    lanes: L,
+    (plan, tiles): (&Plan, &Tiles),
+    packed: &Packed,
+    block: &Block,
+    work: &mut [Option<Work<'_>>],
+    scratch: &mut Scratch,
+) {
+    let block_lanes = block.vectors * L::WIDTH;
+    let (m_len, m_block) = (tiles.m_len(block_lanes), tiles.m_block(block_lanes));
+    let count = work.iter().flatten().count();
+    let Scratch { panel, offset, sums, running, plane, .. } = scratch;
+    let u = panel.scratch(tiles.u_len(block_lanes));
+    let (offset, zeros) = offset.scratch(2 * block_lanes).split_at_mut(block_lanes);
+    zeros.fill(0.0);
+    let sums = sums.scratch(count * m_len);
+    for (step, from) in (0..plan.reduction_channels).step_by(plan.step).enumerate() {
+        let channels = plan.step.min(plan.reduction_channels - from);
+        let last = from + channels == plan.reduction_channels;
+        let weights = packed.weights(block, from, channels);
+        let mut ahead = Share::new(packed.after(block, from, channels), count * tiles.products());
+        let start = tiles.v_step(block.input / plan.reduction_channels, step);
+        let samples = work.iter_mut().flatten().zip(sums.chunks_exact_mut(m_len)).enumerate();
+        for (i, (Work { sample, target, sums: channel_sums }, m)) in samples {
+            // A static layer's are the same for all samples.
+            if i == 0 || sample.pi.is_some() {
+                let pi = sample.pi.unwrap_or(&[1.0]);
+                let u = (&mut *u, tiles.u_apart(block_lanes));
+                transform_weights(lanes, tiles.size, weights, pi, block.vectors, u);
+            }
+            let running = match last && !channel_sums.is_empty() {
+                true => Running::new(lanes, block.vectors, plan.channels_first(), running),
+                false => Running::Unasked,
+            };
+            if last {
+                channel_offsets(lanes, packed, block, sample.pi, offset);
+            }
+            let mut finish = finish(plan, block, sample, target, running);
+            let v = sample.x[start..].chunks_exact(tiles.v_block());
+            for (b, (rows, v)) in tiles.blocks().zip(v).enumerate() {
+                let m = &mut m[if tiles.steps > 1 { b * m_block } else { 0 }..][..m_block];
+                let product =
+                    Product { tiles, rows, block, v, channels, u, zeros, resume: from > 0, m: &mut *m };
+                product.run(lanes, &mut ahead);
+                if last {
+                    transform_output(
+                        lanes,
+                        tiles,
+                        rows,
+                        (block, plan.grid[1]),
+                        m,
+                        offset,
+                        plane,
+                        &mut finish,
+                    );
+                }
+            }
+            if last {
+                finish.sums.finish(lanes, channel_sums);
+            }
+        }
+    }
+}
+
+/// Cache lines of the experts that are needed next, given out evenly over the work of a step.
+struct Share<'a> {
+    lines: &'a [f32],
+    work: usize,
+    done: usize,
+    given: usize,
+}
+
+impl<'a> Share<'a> {
+    fn new(lines: &'a [f32], work: usize) -> Self {
+        Self { lines, work, done: 0, given: 0 }
+    }
+
+    /// Those that are due while so much work is done.
+    fn next(&mut self, work: usize) -> &'a [f32] {
+        self.done += work;
+        let due = self.lines.len() / LINE * self.done / self.work * LINE;
+        &self.lines[std::mem::replace(&mut self.given, due)..due]
+    }
+}
+
+/// M += V·U of a block of tile rows.
+struct Product<'a> {
+    tiles: &'a Tiles,
+    rows: &'a [Cut],
+    block: &'a Block,
+    v: &'a [f32],
+    /// Input channels of the step.
+    channels: usize,
+    u: &'a [f32],
+    zeros: &'a [f32],
+    /// Whether M holds the sums of earlier steps.
+    resume: bool,
+    m: &'a mut [f32],
+}
+
+impl Product<'_> {
+    fn run<L: Lanes>(self, lanes: L, ahead: &mut Share<'_>) {
+        let Self { tiles, rows, block, v, channels, u, zeros, resume, m } = self;
+        let block_lanes = block.vectors * L::WIDTH;
+        let (v_apart, u_apart, m_apart) =
+            (tiles.v_apart(), tiles.u_apart(block_lanes), tiles.m_apart(block_lanes));
+        let points = tiles.size.points();
+        for pair in 0..tiles.pairs() {
+            let [down, across] = tiles.at(rows, [pair / points, pair % points]);
+            let panel = &u[pair * u_apart..][..channels * block_lanes];
+            let (mut v, mut m) = (&v[pair * v_apart..], &mut m[pair * m_apart..]);
+            for (pixels, count) in even(down * across, STRIDED_ROWS.min(L::ROWS)) {
+                let kernel = if halved::fits(lanes, block.channels) {
+                    halved::halved::<L>(pixels)
+                } else {
+                    strided::<L>(pixels, block.vectors)
+                };
+                let mut tile = Tile {
+                    count,
+                    x: v,
+                    step: tiles.row,
+                    offsets: &[],
+                    panel,
+                    ahead: ahead.next(pixels * count),
+                    offset: zeros,
+                    sums: &mut *m,
+                    resume,
+                    store: None,
+                };
+                kernel(lanes, &mut tile);
+                v = &v[pixels * count * tiles.row..];
+                m = &mut m[pixels * count * block_lanes..];
+            }
+        }
+    }
+}
+
+/// `all` in the fewest parts of at most `most`, evenly: how large, and how many of that size.
+fn even(all: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let parts = all.div_ceil(most).max(1);
+    let (each, more) = (all / parts, all % parts);
+    [(each + 1, more), (each, parts - more)].into_iter().filter(|&(size, count)| size > 0 && count > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_even_and_all() {
+        for all in 0..100 {
+            for most in [6, 12] {
+                let parts: Vec<_> = even(all, most).collect();
+                assert_eq!(parts.iter().map(|(size, count)| size * count).sum::<usize>(), all);
+                assert!(parts.iter().all(|&(size, _)| size <= most));
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_given_out_once_and_all() {
+        let lines: Vec<f32> = (0..160).map(|i| i as f32).collect();
+        let mut share = Share::new(&lines, 7);
+        let given: Vec<f32> = [2, 1, 4].into_iter().flat_map(|work| share.next(work).to_vec()).collect();
+        assert_eq!(given, lines);
+    }
+}

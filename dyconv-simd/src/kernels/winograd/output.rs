@@ -1,0 +1,134 @@
+//! y = A·M·Aᵀ: sums become outputs.
+
+use super::transform::{POINTS, output};
+use crate::buffer::Buffer;
+use crate::kernels::finish::{Finish, Place};
+use crate::lanes::{Lanes, Task};
+use crate::pack::Block;
+use crate::plan::{Cut, Tiles};
+
+/// Transforms and finishes a block of tile rows of a block of output channels, in an output of `width` columns.
+#[expect(clippy::too_many_arguments, reason = "the state of the loop above, no thing of its own")]
+pub(super) fn transform_output<L: Lanes>(
+    lanes: L,
+    tiles: &Tiles,
+    rows: &[Cut],
+    (block, width): (&Block, usize),
+    m: &[f32],
+    offset: &[f32],
+    scratch: &mut Buffer,
+    finish: &mut Finish<'_>,
+) {
+    let block_lanes = block.vectors * L::WIDTH;
+    let apart = tiles.m_apart(block_lanes);
+    let direct = finish.is_direct();
+    let strip = scratch.scratch(if direct { 0 } else { tiles.strip_len(width, block_lanes) });
+    for (r, down) in rows.iter().enumerate() {
+        let line = down.start * width;
+        for (c, across) in tiles.columns.iter().enumerate() {
+            let to = if direct { To::Output(&mut *finish) } else { To::Strip(&mut *strip) };
+            let tile = Tile {
+                m,
+                down: tiles.size.points() * apart,
+                starts: std::array::from_fn(|q| {
+                    q * apart + (r * tiles.at(rows, [0, q])[1] + c) * block_lanes
+                }),
+                offset,
+                block,
+                width,
+                line: if direct { line } else { 0 } + across.start,
+                to,
+            };
+            of_size(lanes, [down.outputs, across.outputs], tile);
+        }
+        if !direct {
+            let place = Place { line, lane: 0, lanes: block.channels };
+            finish.tile(lanes, &strip[..down.outputs * width * block_lanes], block.vectors, place);
+        }
+    }
+}
+
+/// Where outputs go.
+enum To<'a, 'f> {
+    /// To the output, clamped.
+    Output(&'a mut Finish<'f>),
+    /// To memory, `[row][column][vector][lane]`, to be finished as a whole.
+    Strip(&'a mut [f32]),
+}
+
+/// A tile of M and its outputs.
+struct Tile<'a, 'f> {
+    m: &'a [f32],
+    /// From one row's point to the next.
+    down: usize,
+    /// Where each column's point is.
+    starts: [usize; POINTS],
+    offset: &'a [f32],
+    block: &'a Block,
+    width: usize,
+    /// Pixels before the tile's first, where it goes.
+    line: usize,
+    to: To<'a, 'f>,
+}
+
+/// One arm per size.
+fn of_size<L: Lanes>(lanes: L, size: [usize; 2], tile: Tile<'_, '_>) {
+    macro_rules! sizes {
+        ($(($r:literal $c:literal))+) => {
+            match size {
+                $([$r, $c] => lanes.vectorize(Sized::<$r, $c>(tile)),)+
+                _ => unreachable!("a tile of {size:?} outputs"),
+            }
+        };
+    }
+    sizes!((1 1)(1 2)(1 3)(1 4)(2 1)(2 2)(2 3)(2 4)(3 1)(3 2)(3 3)(3 4)(4 1)(4 2)(4 3)(4 4));
+}
+
+struct Sized<'a, 'f, const R: usize, const C: usize>(Tile<'a, 'f>);
+
+impl<const R: usize, const C: usize> Task for Sized<'_, '_, R, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Tile { m, down, starts, offset, block, width, line, mut to } = self.0;
+        for vector in 0..block.vectors {
+            let lane = vector * L::WIDTH;
+            let zero = lanes.splat(0.0);
+            // Outputs of rows, column by column.
+            let mut columns = [[zero; 4]; POINTS];
+            for q in 0..C + 2 {
+                let mut column = [zero; POINTS];
+                for p in 0..R + 2 {
+                    column[p] = lanes.load(&m[p * down + starts[q] + lane..]);
+                }
+                columns[q] = output::<L, R>(lanes, column);
+            }
+            let offset = lanes.load(&offset[lane..]);
+            for i in 0..R {
+                let mut row = [zero; POINTS];
+                for q in 0..C + 2 {
+                    row[q] = columns[q][i];
+                }
+                let row = output::<L, C>(lanes, row);
+                let mut pixels = [[zero]; C];
+                for j in 0..C {
+                    pixels[j] = [lanes.add(row[j], offset)];
+                }
+                let line = line + i * width;
+                match &mut to {
+                    To::Output(finish) => {
+                        let place = Place { line, lane, lanes: L::WIDTH.min(block.channels - lane) };
+                        finish.store(lanes, pixels, place);
+                    }
+                    To::Strip(strip) => {
+                        for j in 0..C {
+                            let at = (line + j) * block.vectors * L::WIDTH + lane;
+                            lanes.store(pixels[j][0], &mut strip[at..]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
