@@ -19,6 +19,26 @@ fn divided(isa: Isa, kernel: Kernel) -> Result<SimdBackend> {
     SimdBackend::builder().isa(isa).threads(3).serial_below(0).force(kernel).build()
 }
 
+/// Modules that take a kernel wherever it fits, and a test that none is left out.
+macro_rules! forced {
+    ($isa:expr; $($module:ident: $kernel:ident $(, $precision:ident)?;)*) => {
+        $(dyconv_core::conformance_tests!(
+            $module,
+            on($isa, Kernel::$kernel),
+            required = must_run($isa),
+            $(precision = Precision::$precision,)?
+            same_bits_as = divided($isa, Kernel::$kernel),
+        );)*
+
+        #[test]
+        fn every_kernel_is_forced() {
+            for kernel in Kernel::ALL {
+                assert!([$(Kernel::$kernel),*].contains(&kernel), "{kernel:?}");
+            }
+        }
+    };
+}
+
 macro_rules! every_plan {
     ($($module:ident: $isa:expr;)*) => {$(
         mod $module {
@@ -44,76 +64,19 @@ macro_rules! every_plan {
                 precision = Precision::F16,
                 same_bits_as = SimdBackend::builder().isa($isa).threads(3).serial_below(0).build(),
             );
-            dyconv_core::conformance_tests!(
-                direct,
-                on($isa, Kernel::Direct),
-                required = must_run($isa),
-                same_bits_as = divided($isa, Kernel::Direct),
-            );
-            dyconv_core::conformance_tests!(
-                pointwise,
-                on($isa, Kernel::Pointwise),
-                required = must_run($isa),
-                same_bits_as = divided($isa, Kernel::Pointwise),
-            );
-            dyconv_core::conformance_tests!(
-                across,
-                on($isa, Kernel::Across),
-                required = must_run($isa),
-                same_bits_as = divided($isa, Kernel::Across),
-            );
-            dyconv_core::conformance_tests!(
-                depthwise,
-                on($isa, Kernel::Depthwise),
-                required = must_run($isa),
-                same_bits_as = divided($isa, Kernel::Depthwise),
-            );
-            dyconv_core::conformance_tests!(
-                mixing,
-                on($isa, Kernel::Mixing),
-                required = must_run($isa),
-                same_bits_as = divided($isa, Kernel::Mixing),
-            );
-            dyconv_core::conformance_tests!(
-                mixing_bf16,
-                on($isa, Kernel::Mixing),
-                required = must_run($isa),
-                precision = Precision::Bf16,
-                same_bits_as = divided($isa, Kernel::Mixing),
-            );
-            dyconv_core::conformance_tests!(
-                mixing_f16,
-                on($isa, Kernel::Mixing),
-                required = must_run($isa),
-                precision = Precision::F16,
-                same_bits_as = divided($isa, Kernel::Mixing),
-            );
-            dyconv_core::conformance_tests!(
-                winograd_f2,
-                on($isa, Kernel::WinogradF2),
-                required = must_run($isa),
-                same_bits_as = divided($isa, Kernel::WinogradF2),
-            );
-            dyconv_core::conformance_tests!(
-                winograd_f4,
-                on($isa, Kernel::WinogradF4),
-                required = must_run($isa),
-                same_bits_as = divided($isa, Kernel::WinogradF4),
-            );
-            dyconv_core::conformance_tests!(
-                winograd_bf16,
-                on($isa, Kernel::WinogradF4),
-                required = must_run($isa),
-                precision = Precision::Bf16,
-                same_bits_as = divided($isa, Kernel::WinogradF4),
-            );
-            dyconv_core::conformance_tests!(
-                winograd_f16,
-                on($isa, Kernel::WinogradF2),
-                required = must_run($isa),
-                precision = Precision::F16,
-                same_bits_as = divided($isa, Kernel::WinogradF2),
-            );
+            forced! { $isa;
+                direct: Direct;
+                pointwise: Pointwise;
+                across: Across;
+                depthwise: Depthwise;
+                mixing: Mixing;
+                mixing_bf16: Mixing, Bf16;
+                mixing_f16: Mixing, F16;
+                winograd_f2: WinogradF2;
+                winograd_f4: WinogradF4;
+                winograd_bf16: WinogradF4, Bf16;
+                winograd_f16: WinogradF2, F16;
+            }
         }
     )*};
 }

@@ -297,8 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn each_kernel_is_chosen_on_some_workload() {
+    fn every_kernel_is_chosen_on_some_workload() {
         let square = |i, o| Options::new(i, o).kernel_size([3, 3]).padding(Padding::Same);
+        let dynamic = |options: Options| options.experts(4).attention(Attention::Given);
         let table = [
             (square(64, 64), 56, Kernel::WinogradF4),
             (square(256, 256), 14, Kernel::WinogradF4),
@@ -311,6 +312,10 @@ mod tests {
             (square(96, 96).groups(96), 56, Kernel::Depthwise),
             (square(960, 960).groups(960), 7, Kernel::Depthwise),
             (square(32, 64).groups(32), 14, Kernel::Depthwise),
+            // MobileNetV3's last 1×1 layer, after the pool.
+            (dynamic(Options::new(960, 1280)), 1, Kernel::Mixing),
+            (dynamic(square(512, 512)), 1, Kernel::Mixing),
+            (square(64, 1), 56, Kernel::Across),
         ];
         for (options, image, want) in table {
             // Channels first, it depends on how well vectors over pixels fill: below.
@@ -321,6 +326,10 @@ mod tests {
                     assert_eq!(plan.kernel, want, "{options:?} at {image} in {layout}, {traits:?}");
                 }
             }
+        }
+        // None is left that only a flag could reach.
+        for kernel in Kernel::ALL {
+            assert!(table.iter().any(|(_, _, want)| *want == kernel), "{kernel:?} is never chosen");
         }
     }
 
