@@ -52,7 +52,7 @@
 //!
 //! # Current limits
 //!
-//! Activations that need exp, tanh or erf are computed lane by lane. AVX-512 and AVX2 need x86-64; elsewhere there are the portable vectors.
+//! AVX-512 and AVX2 need x86-64; elsewhere there are the portable vectors.
 
 #![deny(unsafe_code)]
 

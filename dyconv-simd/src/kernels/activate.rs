@@ -1,10 +1,9 @@
 //! Steps 6 and 7, fused where a tile leaves its kernel: bias and shift, residual, activation.
 
-use std::f32::consts::FRAC_1_SQRT_2;
-
 use dyconv_core::Activation;
 
-use crate::lanes::{Lanes, MAX_WIDTH};
+use super::smooth;
+use crate::lanes::Lanes;
 
 /// What happens to a sum before it is stored, apart from the residual.
 ///
@@ -24,12 +23,11 @@ pub(crate) fn activate<L: Lanes>(lanes: L, activation: Activation, x: L::V) -> L
             clamp(lanes, 1.0, lanes.mul_add(lanes.splat(0.2), x, lanes.splat(0.5)))
         }
         Activation::HardSwish => lanes.mul(x, hard_sigmoid(lanes, x)),
-        Activation::Sigmoid => each(lanes, x, sigmoid),
-        Activation::Tanh => each(lanes, x, f32::tanh),
-        Activation::Silu => each(lanes, x, |x| x * sigmoid(x)),
-        // Φ(x) as erfc, which loses nothing where 1 + erf would cancel.
-        Activation::Gelu => each(lanes, x, |x| x * (0.5 * libm::erfcf(-x * FRAC_1_SQRT_2))),
-        Activation::Elu => each(lanes, x, |x| if x > 0.0 { x } else { x.exp_m1() }),
+        Activation::Sigmoid => smooth::sigmoid(lanes, x),
+        Activation::Tanh => smooth::tanh(lanes, x),
+        Activation::Silu => lanes.mul(x, smooth::sigmoid(lanes, x)),
+        Activation::Gelu => smooth::gelu(lanes, x),
+        Activation::Elu => smooth::elu(lanes, x),
     }
 }
 
@@ -52,20 +50,4 @@ fn clamp<L: Lanes>(lanes: L, high: f32, x: L::V) -> L::V {
 #[inline(always)]
 fn hard_sigmoid<L: Lanes>(lanes: L, x: L::V) -> L::V {
     lanes.mul(clamp(lanes, 6.0, lanes.add(x, lanes.splat(3.0))), lanes.splat(1.0 / 6.0))
-}
-
-/// 1 / (1 + exp(−x))
-pub(crate) fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-/// A scalar function lane by lane.
-#[inline(always)]
-fn each<L: Lanes>(lanes: L, x: L::V, f: impl Fn(f32) -> f32) -> L::V {
-    let mut values = [0.0; MAX_WIDTH];
-    lanes.store(x, &mut values);
-    for value in &mut values[..L::WIDTH] {
-        *value = f(*value);
-    }
-    lanes.load(&values)
 }

@@ -43,7 +43,7 @@ pub(crate) fn attention<L: Lanes>(
     }
     match head.squash {
         Squash::Softmax { .. } => softmax(pi, temperature),
-        Squash::Sigmoid => pi.iter_mut().for_each(|x| *x = super::activate::sigmoid(*x)),
+        Squash::Sigmoid => pi.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod normalize;
 #[expect(unsafe_code, reason = "threads write disjoint columns of one interleaved output")]
 pub(crate) mod output;
 pub(crate) mod pool;
+mod smooth;
 pub(crate) mod tile;
 #[expect(clippy::needless_range_loop, reason = "registers go by number in several arrays at once")]
 pub(crate) mod winograd;

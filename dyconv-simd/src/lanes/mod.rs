@@ -79,6 +79,10 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     /// a · b
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a / b
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// v · 2^n for whole `n` of at most 252 in magnitude, rounded once or, where the result is subnormal, twice.
+    fn scale(self, v: Self::V, n: Self::V) -> Self::V;
     /// a · b + c, fused where the instruction set can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The larger; a NaN in `b` goes through.

@@ -1,7 +1,7 @@
 //! The floor that every machine has: `wide`, which chose its instructions when this crate was built (SSE2 on x86-64,
 //! NEON on aarch64, simd128 in a browser). Multiply-add is fused only where the build allows it.
 
-use wide::{f32x4, f32x8};
+use wide::{f32x4, f32x8, i32x8};
 
 use super::{Lanes, MAX_WIDTH, Task};
 
@@ -90,6 +90,23 @@ impl Lanes for Portable {
     #[inline(always)]
     fn mul(self, a: f32x8, b: f32x8) -> f32x8 {
         a * b
+    }
+
+    #[inline(always)]
+    fn div(self, a: f32x8, b: f32x8) -> f32x8 {
+        a / b
+    }
+
+    #[inline(always)]
+    fn scale(self, v: f32x8, n: f32x8) -> f32x8 {
+        // Twice by about half as many powers, each of which is a number.
+        let n = n.round_int();
+        let half: i32x8 = n >> 1_i32;
+        let power = |n: i32x8| {
+            let bits: i32x8 = (n + i32x8::splat(127)) << 23_i32;
+            f32x8::new(bits.to_array().map(|bits| f32::from_bits(bits.cast_unsigned())))
+        };
+        v * power(half) * power(n - half)
     }
 
     #[inline(always)]

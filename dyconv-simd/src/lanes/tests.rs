@@ -34,6 +34,8 @@ enum Probe {
     Add(Vec<f32>, Vec<f32>),
     Sub(Vec<f32>, Vec<f32>),
     Mul(Vec<f32>, Vec<f32>),
+    Div(Vec<f32>, Vec<f32>),
+    Scale(Vec<f32>, f32),
     MulAdd(Vec<f32>, Vec<f32>, Vec<f32>),
     Max(Vec<f32>, Vec<f32>),
     Min(Vec<f32>, Vec<f32>),
@@ -64,6 +66,8 @@ impl Task for Probe {
             Self::Add(a, b) => lanes.add(lanes.load(&a), lanes.load(&b)),
             Self::Sub(a, b) => lanes.sub(lanes.load(&a), lanes.load(&b)),
             Self::Mul(a, b) => lanes.mul(lanes.load(&a), lanes.load(&b)),
+            Self::Div(a, b) => lanes.div(lanes.load(&a), lanes.load(&b)),
+            Self::Scale(a, n) => lanes.scale(lanes.load(&a), lanes.splat(n)),
             Self::MulAdd(a, b, c) => lanes.mul_add(lanes.load(&a), lanes.load(&b), lanes.load(&c)),
             Self::Max(a, b) => lanes.max(lanes.load(&a), lanes.load(&b)),
             Self::Min(a, b) => lanes.min(lanes.load(&a), lanes.load(&b)),
@@ -126,6 +130,31 @@ fn arithmetic_acts_lane_by_lane() {
             assert_eq!(run(Probe::Max(a.clone(), b.clone())), zip(&a, &b, f32::max));
             assert_eq!(run(Probe::Min(a.clone(), b.clone())), zip(&a, &b, f32::min));
             assert_eq!(run(Probe::Prefetch(a.clone())), a);
+        }
+    });
+}
+
+#[test]
+fn quotients_and_powers_of_two_are_rounded_as_scalars_are() {
+    on_every_isa(|run, Facts { width, .. }| {
+        for seed in 0..8 {
+            let [a, b] =
+                [0, 1].map(|i| ramp(width, seed * 2 + i).iter().map(|x| x + 0.1).collect::<Vec<_>>());
+            assert_eq!(run(Probe::Div(a.clone(), b.clone())), zip(&a, &b, |a, b| a / b));
+            for n in -252..=252 {
+                let want: Vec<f32> = a.iter().map(|&a| (f64::from(a) * f64::powi(2.0, n)) as f32).collect();
+                let got = run(Probe::Scale(a.clone(), n as f32));
+                for (got, want) in got.iter().zip(want) {
+                    let last = if want.is_subnormal() { f32::from_bits(1) } else { 0.0 };
+                    assert!(*got == want || (got - want).abs() <= last, "2^{n}: {got:e}, expected {want:e}");
+                }
+            }
+        }
+        for (v, n) in [(f32::INFINITY, -252.0), (f32::NEG_INFINITY, 0.0)] {
+            assert_eq!(run(Probe::Scale(vec![v; width], n)), vec![v; width]);
+        }
+        for (v, n) in [(f32::NAN, 3.0), (f32::NAN, f32::NAN)] {
+            assert!(run(Probe::Scale(vec![v; width], n)).iter().all(|x| x.is_nan()));
         }
     });
 }
