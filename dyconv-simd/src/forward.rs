@@ -12,7 +12,7 @@ use crate::kernels::direct::copy_row;
 use crate::kernels::mixing::mixing;
 use crate::kernels::normalize::{normalize, statistics};
 use crate::kernels::output::{Columns, split};
-use crate::kernels::pool::{block_sums, channel_sums};
+use crate::kernels::pool::channel_sums;
 use crate::kernels::winograd::{Image, transform_input, winograd};
 use crate::lanes::Lanes;
 use crate::layer::SimdLayer;
@@ -199,10 +199,7 @@ impl Run<'_> {
         self.stream.scratch.with(|scratch| match &plan.reading {
             Reading::Planes(_) | Reading::Channels => {
                 for Work { sample, target, sums } in work.iter_mut().flatten() {
-                    depthwise(lanes, plan, &self.layer.packed, block, sample, target, scratch);
-                    if !sums.is_empty() {
-                        block_sums(lanes, config.layout(), target, sums);
-                    }
+                    depthwise(lanes, plan, &self.layer.packed, block, sample, (target, sums), scratch);
                 }
             }
             Reading::Points { .. } => mixing(lanes, plan, &self.layer.packed, block, &mut work, scratch),

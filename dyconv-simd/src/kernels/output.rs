@@ -115,17 +115,6 @@ impl Columns<'_> {
 
     /// This piece's columns of a row.
     #[inline(always)]
-    pub(crate) fn row(&self, row: usize) -> &[f32] {
-        let offset = self.offset(row);
-        // SAFETY: `offset` is within the matrix that `base` points to, as `row` < `rows` and `start` < `stride`.
-        let start = unsafe { self.base.add(offset) };
-        // SAFETY: `width` floats follow within the row; they were given to this piece alone,
-        // which is borrowed for as long as the slice.
-        unsafe { slice::from_raw_parts(start, self.width) }
-    }
-
-    /// This piece's columns of a row, to be written.
-    #[inline(always)]
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f32] {
         let offset = self.offset(row);
         // SAFETY: `offset` is within the matrix that `base` points to, as `row` < `rows` and `start` < `stride`.
@@ -164,7 +153,7 @@ mod tests {
                             piece.row_mut(row).iter_mut().for_each(|x| *x += i as f32 + 1.0);
                         }
                         let (channels, pixels) = (blocks[i / 2].channels, parts[i % 2]);
-                        let extent = [piece.rows(), piece.row(0).len()];
+                        let extent = [piece.rows(), piece.row_mut(0).len()];
                         assert_eq!(
                             extent,
                             if layout == Layout::Nchw { [channels, pixels] } else { [pixels, channels] }
@@ -186,7 +175,7 @@ mod tests {
         let mut out: Vec<f32> = (0..20).map(|i| i as f32).collect();
         let mut whole = Columns::new(&mut out, 5).take_columns(4);
         let mut part = whole.part([1, 2], [2, 2]);
-        assert_eq!((part.row(0), part.row(1)), (&[7.0, 8.0][..], &[12.0, 13.0][..]));
+        assert_eq!((part.row_mut(0).to_vec(), part.row_mut(1)), (vec![7.0, 8.0], &mut [12.0, 13.0][..]));
         part.row_mut(1).fill(0.0);
         assert_eq!(out.iter().filter(|&&x| x == 0.0).count(), 3);
         let mut planes = [1.0; 6];

@@ -5,7 +5,6 @@
 
 use dyconv_core::{Error, Handle, Layout, Pool, Result, Shape, Tensor, reference};
 
-use crate::kernels::output::Columns;
 use crate::lanes::{Lanes, Task};
 use crate::tensor::{Recycled, SimdTensor};
 use crate::threads::Threads;
@@ -26,20 +25,6 @@ pub(crate) fn channel_sums<L: Lanes>(
         Layout::Nhwc => {
             let row = |p: usize| &sample[p * shape.channels()..][..shape.channels()];
             lanes.vectorize(ColumnSums { row, pixels: shape.pixels(), out });
-        }
-    }
-}
-
-/// The sums of a block that has just been written, all of its pixels.
-pub(crate) fn block_sums<L: Lanes>(lanes: L, layout: Layout, block: &mut Columns<'_>, out: &mut [f32]) {
-    match layout {
-        Layout::Nchw => {
-            let pixels = block.row(0).len();
-            plane_sums(lanes, block.planes(), pixels, out);
-        }
-        Layout::Nhwc => {
-            let block = &*block;
-            lanes.vectorize(ColumnSums { row: |p| block.row(p), pixels: block.rows(), out });
         }
     }
 }

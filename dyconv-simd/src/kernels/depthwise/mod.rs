@@ -30,35 +30,42 @@ struct Work<'a, 't> {
     /// b~ + shift, `[lane]`
     offset: &'a [f32],
     target: &'a mut Columns<'t>,
+    /// The outputs' channel sums, as many as are asked for: all or none.
+    sums: &'a mut [f32],
 }
 
-/// Computes a block of one vector of output channels.
+/// Computes a block of one vector of output channels, and, where asked for, their sums.
 pub(crate) fn depthwise<L: Lanes>(
     lanes: L,
     plan: &Plan,
     packed: &Packed,
     block: &Block,
     sample: &Sample<'_>,
-    target: &mut Columns<'_>,
+    (target, sums): (&mut Columns<'_>, &mut [f32]),
     scratch: &mut Scratch,
 ) {
     let Scratch { panel, offset, plane, .. } = scratch;
     let weights = aggregate::panel(lanes, packed.weights(block, 0, 1), sample.pi, panel);
     let offset = channel_offsets(lanes, packed, block, sample.pi, offset.scratch(L::WIDTH));
-    let work = Work { plan, block, sample, weights, offset, target };
-    match plan.config.layout() {
+    let layout = plan.config.layout();
+    let bounded = bounds(sample.activation).is_some();
+    let (sums, later) = if bounded { (sums, Default::default()) } else { (Default::default(), sums) };
+    let work = Work { plan, block, sample, weights, offset, target: &mut *target, sums };
+    match layout {
         Layout::Nchw => channels_first::run(lanes, work, plane),
         Layout::Nhwc => channels_last::run(lanes, work, plane),
     }
-    if bounds(sample.activation).is_none() {
-        lanes.vectorize(Activate { activation: sample.activation, target });
+    if !bounded {
+        lanes.vectorize(Activate { activation: sample.activation, layout, target, sums: later });
     }
 }
 
 /// Step 7 for a block that has just been written, where it is more than two bounds: the kernels keep their registers.
 struct Activate<'a, 't> {
     activation: Activation,
+    layout: Layout,
     target: &'a mut Columns<'t>,
+    sums: &'a mut [f32],
 }
 
 impl Task for Activate<'_, '_> {
@@ -66,15 +73,30 @@ impl Task for Activate<'_, '_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        for row in 0..self.target.rows() {
-            activate_in_place(lanes, self.activation, self.target.row_mut(row));
+        let Self { activation, layout, target, sums } = self;
+        let mut total = lanes.splat(0.0);
+        for row in 0..target.rows() {
+            let mut vectors = target.row_mut(row).chunks_exact_mut(L::WIDTH);
+            for out in vectors.by_ref() {
+                let y = activate(lanes, activation, lanes.load(out));
+                lanes.store(y, out);
+                total = lanes.add(total, y);
+            }
+            let out = vectors.into_remainder();
+            if !out.is_empty() {
+                let y = activate(lanes, activation, lanes.load_partial(out));
+                lanes.store_partial(y, out);
+                total = lanes.add(total, lanes.keep(y, out.len()));
+            }
+            if layout == Layout::Nchw {
+                if let Some(sum) = sums.get_mut(row) {
+                    *sum = lanes.reduce_add(total);
+                }
+                total = lanes.splat(0.0);
+            }
         }
-    }
-}
-
-#[inline(always)]
-fn activate_in_place<L: Lanes>(lanes: L, activation: Activation, out: &mut [f32]) {
-    for out in out.chunks_mut(L::WIDTH) {
-        lanes.store_partial(activate(lanes, activation, lanes.load_partial(out)), out);
+        if layout == Layout::Nhwc {
+            lanes.store_partial(total, sums);
+        }
     }
 }

@@ -15,7 +15,8 @@ const TILE: usize = 4;
 
 /// Any taps.
 pub(super) fn run<L: Lanes>(lanes: L, planes: Planes<'_>, window: &Window, offsets: &[usize]) {
-    let Planes { plan, input, weights, offset, clamp, residual, out, scratch: buffer } = planes;
+    let Planes { plan, input, weights, offset, clamp, residual, out, sums: channel_sums, scratch: buffer } =
+        planes;
     let (copy, sums) = buffer
         .scratch(scratch(window, plan.geometry.output[0], L::WIDTH))
         .split_at_mut(window.len() + TILE * L::WIDTH);
@@ -35,7 +36,10 @@ pub(super) fn run<L: Lanes>(lanes: L, planes: Planes<'_>, window: &Window, offse
         }
         let residual = residual.map(|residual| &residual[lane * out.len()..][..out.len()]);
         let (width, row) = (plan.geometry.output[1], window.row);
-        lanes.vectorize(Finish { sums, row, width, residual, clamp, out });
+        let total = lanes.vectorize(Finish { sums, row, width, residual, clamp, out });
+        if let Some(sum) = channel_sums.get_mut(lane) {
+            *sum = total;
+        }
     }
 }
 
@@ -125,7 +129,7 @@ impl Task for Run<'_> {
     }
 }
 
-/// Step 6 of one channel, the bounds of step 7, and the store.
+/// Step 6 of one channel, the bounds of step 7, and the store; gives the channel's sum.
 struct Finish<'a> {
     sums: &'a [f32],
     /// From one row of sums to the next.
@@ -137,12 +141,13 @@ struct Finish<'a> {
 }
 
 impl Task for Finish<'_> {
-    type Output = ();
+    type Output = f32;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) -> f32 {
         let Self { sums, row, width, residual, clamp, out } = self;
         let [low, high] = clamp.map(|bound| lanes.splat(bound));
+        let mut total = lanes.splat(0.0);
         for (y, out) in out.chunks_exact_mut(width).enumerate() {
             let sums = &sums[y * row..][..width];
             let residual = residual.map(|residual| &residual[y * width..][..width]);
@@ -151,8 +156,11 @@ impl Task for Finish<'_> {
                 if let Some(residual) = residual {
                     sum = lanes.add(sum, lanes.load_partial(&residual[i * L::WIDTH..]));
                 }
-                lanes.store_partial(lanes.min(high, lanes.max(low, sum)), out);
+                let sum = lanes.min(high, lanes.max(low, sum));
+                lanes.store_partial(sum, out);
+                total = lanes.add(total, lanes.keep(sum, out.len()));
             }
         }
+        lanes.reduce_add(total)
     }
 }

@@ -90,7 +90,7 @@ impl<const K: usize> Task for Flat<'_, K> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Self(Planes { plan, input, weights, offset, clamp, residual, out, scratch }, ends) = self;
+        let Self(Planes { plan, input, weights, offset, clamp, residual, out, sums, scratch }, ends) = self;
         let (width, pixels) = (plan.geometry.input[1], plan.pixels());
         let copies = scratch.scratch(ends.scratch(out.len() / pixels));
         // All of them first, so that no load waits for a store.
@@ -117,6 +117,7 @@ impl<const K: usize> Task for Flat<'_, K> {
                 out,
                 last: [lanes.splat(0.0); K],
                 sum: lanes.splat(0.0),
+                total: lanes.splat(0.0),
                 phase: 0,
             };
             let (head, tail) = copies.split_at(ends.copied);
@@ -128,7 +129,10 @@ impl<const K: usize> Task for Flat<'_, K> {
                 };
                 channel.advance(lanes, x, vectors.clone());
             }
-            channel.finish(lanes);
+            let total = channel.finish(lanes);
+            if let Some(sum) = sums.get_mut(lane) {
+                *sum = lanes.reduce_add(total);
+            }
         }
     }
 }
@@ -148,6 +152,8 @@ struct Channel<'a, L: Lanes, const K: usize> {
     last: [L::V; K],
     /// What that vector's outputs come to so far.
     sum: L::V,
+    /// The sum of all outputs so far, lane by lane.
+    total: L::V,
     /// The next vector's first column in its row.
     phase: usize,
 }
@@ -187,6 +193,7 @@ impl<L: Lanes, const K: usize> Channel<'_, L, K> {
             }
             if let Some(before) = vector.checked_sub(1) {
                 let sum = self.complete(lanes, columns, before * L::WIDTH);
+                self.total = lanes.add(self.total, sum);
                 lanes.store(sum, &mut self.out[before * L::WIDTH..]);
             }
             self.sum = lanes.add(self.offset, columns[K / 2]);
@@ -205,12 +212,14 @@ impl<L: Lanes, const K: usize> Channel<'_, L, K> {
         }
     }
 
-    /// Stores the last vector.
+    /// Stores the last vector, and gives the sum of all outputs, lane by lane.
     #[inline(always)]
-    fn finish(mut self, lanes: L) {
+    fn finish(mut self, lanes: L) -> L::V {
         let start = (self.out.len() - 1) / L::WIDTH * L::WIDTH;
         let sum = self.complete(lanes, [lanes.splat(0.0); K], start);
-        lanes.store_partial(sum, &mut self.out[start..]);
+        let last = &mut self.out[start..];
+        lanes.store_partial(sum, last);
+        lanes.add(self.total, lanes.keep(sum, last.len()))
     }
 
     /// The outputs of the vector before, which begin with pixel `start`, with what slides in from `next`.

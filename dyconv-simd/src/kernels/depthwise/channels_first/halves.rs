@@ -28,6 +28,7 @@ impl<const K: usize, const BEFORE: usize> Task for Halves<'_, K, BEFORE> {
             }
             let x = planes.input.plane(plan, lane);
             let offset = lanes.splat(planes.offset[lane]);
+            let mut total = lanes.splat(0.0);
             for (y, out) in out.chunks_exact_mut(width).enumerate() {
                 let mut rows: [&[f32]; K] = [&[]; K];
                 for ky in 0..K {
@@ -38,7 +39,12 @@ impl<const K: usize, const BEFORE: usize> Task for Halves<'_, K, BEFORE> {
                 }
                 let start = (lane * plan.geometry.output[0] + y) * width;
                 let residual = planes.residual.map(|residual| &residual[start..][..width]);
-                Row::<L, K, BEFORE> { rows, taps, offset, clamp, residual, out }.run(lanes);
+                let row =
+                    Row::<L, K, BEFORE> { rows, taps, offset, clamp, residual, out, total: lanes.splat(0.0) };
+                total = lanes.add(total, row.run(lanes));
+            }
+            if let Some(sum) = planes.sums.get_mut(lane) {
+                *sum = lanes.reduce_add(total);
             }
         }
     }
@@ -53,6 +59,8 @@ struct Row<'a, L: Lanes, const K: usize, const BEFORE: usize> {
     clamp: [L::V; 2],
     residual: Option<&'a [f32]>,
     out: &'a mut [f32],
+    /// Their sum so far, lane by lane.
+    total: L::V,
 }
 
 /// `q` of a column of taps, plus 1, and whether it reads the odd pixels.
@@ -62,8 +70,9 @@ const fn place(kx: usize, before: usize) -> (usize, bool) {
 }
 
 impl<L: Lanes, const K: usize, const BEFORE: usize> Row<'_, L, K, BEFORE> {
+    /// Writes all of it, and gives the sum, lane by lane.
     #[inline(always)]
-    fn run(mut self, lanes: L) {
+    fn run(mut self, lanes: L) -> L::V {
         let zero = lanes.splat(0.0);
         let (mut last, mut sum) = ([zero; 3], zero);
         let width = self.out.len();
@@ -81,6 +90,7 @@ impl<L: Lanes, const K: usize, const BEFORE: usize> Row<'_, L, K, BEFORE> {
         let next = if place(K - 1, BEFORE).0 == 2 { self.slides(lanes, end) } else { [zero; 3] };
         let sum = lanes.add(sum, lanes.slide_down::<1>(last[2], next[2]));
         self.finish(lanes, end - L::WIDTH, sum);
+        self.total
     }
 
     /// The sums for each `q`.
@@ -112,6 +122,12 @@ impl<L: Lanes, const K: usize, const BEFORE: usize> Row<'_, L, K, BEFORE> {
         }
         let sum = lanes.min(self.clamp[1], lanes.max(self.clamp[0], sum));
         let out = &mut self.out[x..];
-        if out.len() >= L::WIDTH { lanes.store(sum, out) } else { lanes.store_partial(sum, out) }
+        if out.len() >= L::WIDTH {
+            self.total = lanes.add(self.total, sum);
+            lanes.store(sum, out);
+        } else {
+            self.total = lanes.add(self.total, lanes.keep(sum, out.len()));
+            lanes.store_partial(sum, out);
+        }
     }
 }

@@ -97,11 +97,13 @@ struct Planes<'a> {
     /// The block's.
     residual: Option<&'a [f32]>,
     out: &'a mut [f32],
+    /// The planes' sums, as many as are asked for.
+    sums: &'a mut [f32],
     scratch: &'a mut Buffer,
 }
 
 pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, scratch: &mut Buffer) {
-    let Work { plan, block, sample, weights, offset, target } = work;
+    let Work { plan, block, sample, weights, offset, target, sums } = work;
     let out = target.planes();
     let (config, geometry) = (&plan.config, &plan.geometry);
     let planes = Planes {
@@ -112,6 +114,7 @@ pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, scratch: &mut Buffer) 
         clamp: bounds(sample.activation).unwrap_or([f32::NEG_INFINITY, f32::INFINITY]),
         residual: sample.residual.map(|r| &r[block.first * plan.pixels()..][..out.len()]),
         out,
+        sums,
         scratch,
     };
     let Reading::Planes(way) = &plan.reading else { return };

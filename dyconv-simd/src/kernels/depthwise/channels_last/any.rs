@@ -14,12 +14,14 @@ impl Task for AnyTaps<'_, '_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Outputs { plan, input, rows, weights, offset, clamp: [low, high], residual, out } = self.0;
+        let Outputs { plan, input, rows, weights, offset, clamp: [low, high], residual, out, sums } = self.0;
         let (config, width) = (&plan.config, plan.geometry.output[1]);
         let ([_, kw], [stride_y, stride_x]) = (config.kernel_size(), config.stride());
         let [dilation_y, dilation_x] = config.dilation();
         let [before_y, before_x] = plan.geometry.before;
+        let mut total = lanes.splat(0.0);
         for y in rows {
+            let mut row_total = lanes.splat(0.0);
             for x in 0..width {
                 let mut sum = lanes.load(offset);
                 for ky in inside(plan, 0, y) {
@@ -38,8 +40,11 @@ impl Task for AnyTaps<'_, '_> {
                 }
                 let sum = lanes.min(lanes.splat(high), lanes.max(lanes.splat(low), sum));
                 lanes.store_partial(sum, out.row_mut(pixel));
+                row_total = lanes.add(row_total, sum);
             }
+            total = lanes.add(total, row_total);
         }
+        lanes.store_partial(total, sums);
     }
 }
 

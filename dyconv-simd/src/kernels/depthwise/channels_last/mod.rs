@@ -41,10 +41,12 @@ struct Outputs<'a, 't> {
     /// From the block's first channel on.
     residual: Option<&'a [f32]>,
     out: &'a mut Columns<'t>,
+    /// Their channel sums, as many as are asked for.
+    sums: &'a mut [f32],
 }
 
 pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
-    let Work { plan, block, sample, weights, offset, target: out } = work;
+    let Work { plan, block, sample, weights, offset, target: out, sums } = work;
     let config = &plan.config;
     let (in_channels, multiplier) = (config.in_channels(), config.out_channels_per_group());
     let channels = block.channels;
@@ -69,6 +71,7 @@ pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
         clamp: bounds(sample.activation).unwrap_or([f32::NEG_INFINITY, f32::INFINITY]),
         residual: sample.residual.map(|residual| &residual[block.first..]),
         out,
+        sums,
     };
     match (config.kernel_size(), config.stride(), config.dilation()) {
         ([3, 3], [1, 1], [1, 1]) => lanes.vectorize(Slide::<3, 1>(outputs)),

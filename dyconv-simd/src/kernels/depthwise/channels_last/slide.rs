@@ -34,14 +34,17 @@ impl<const K: usize, const S: usize> Task for Slide<'_, '_, K, S> {
         let ([height, _], before) = (plan.geometry.input, plan.geometry.before[0]);
         let whole = input.channels == L::WIDTH;
         let mut out = self.0;
+        let mut total = lanes.splat(0.0);
         for y in (rows.start..rows.end).step_by(2) {
             let inside = y * S >= before && (y + 1) * S + K <= height + before;
-            match rows.end - y {
+            let sums = match rows.end - y {
                 1 => kernel.band::<S, 1, false>(lanes, &mut out, y),
                 _ if whole && inside => kernel.band::<S, 2, true>(lanes, &mut out, y),
                 _ => kernel.band::<S, 2, false>(lanes, &mut out, y),
-            }
+            };
+            total = lanes.add(total, sums);
         }
+        lanes.store_partial(total, out.sums);
     }
 }
 
@@ -56,14 +59,15 @@ struct Window<L: Lanes, const K: usize> {
 }
 
 impl<L: Lanes, const K: usize> Window<L, K> {
-    /// `R` rows of outputs from `y` on. Where vectors are full and no row falls outside, nothing needs to be asked.
+    /// `R` rows of outputs from `y` on, and their sums. Where vectors are full and no row falls outside, nothing needs to
+    /// be asked.
     #[inline(always)]
     fn band<const S: usize, const R: usize, const INSIDE: bool>(
         &self,
         lanes: L,
         outputs: &mut Outputs<'_, '_>,
         y: usize,
-    ) {
+    ) -> L::V {
         let Outputs { plan, input, residual, ref mut out, .. } = *outputs;
         let (under, pending) = (const { (R - 1) * S + K }, const { K.div_ceil(S) });
         let ([height, columns], [_, width], [before_y, before_x]) =
@@ -78,6 +82,7 @@ impl<L: Lanes, const K: usize> Window<L, K> {
             }
         }
         let mut sums = [[self.offset; K]; R];
+        let mut total = lanes.splat(0.0);
         // The last outputs are complete some steps after they began.
         for step in 0..width + pending - 1 {
             for phase in 0..S {
@@ -116,6 +121,7 @@ impl<L: Lanes, const K: usize> Window<L, K> {
                         sum = lanes.add(sum, lanes.load_partial(residual));
                     }
                     let sum = lanes.min(self.clamp[1], lanes.max(self.clamp[0], sum));
+                    total = lanes.add(total, sum);
                     if INSIDE {
                         lanes.store(sum, out.row_mut(pixel));
                     } else {
@@ -130,5 +136,6 @@ impl<L: Lanes, const K: usize> Window<L, K> {
                 sums[r][0] = self.offset;
             }
         }
+        total
     }
 }
