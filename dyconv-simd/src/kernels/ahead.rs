@@ -9,14 +9,15 @@ use crate::lanes::Lanes;
 /// Floats in a cache line.
 pub(crate) const LINE: usize = 16;
 
-/// How many lines a step of so many multiply-adds can ask for. Where these are very few there are the more experts for
-/// each: Winograd's four tiles × two vectors at 7 × 7 need more than one line.
+/// How many lines a step of so many multiply-adds can ask for.
 pub(crate) const fn lines_per_step(multiply_adds: usize) -> usize {
-    match multiply_adds {
-        0..12 => 3,
-        12..16 => 1,
-        _ => multiply_adds / 8,
-    }
+    if multiply_adds < 16 { 1 } else { multiply_adds / 8 }
+}
+
+/// The same where a step is of few pixels of many channels, [`strided`](super::tile::strided): where multiply-adds are very
+/// few there are the more experts for each. Winograd's four tiles × two vectors at 7 × 7 need more than one line.
+pub(crate) const fn lines_per_few(multiply_adds: usize) -> usize {
+    if multiply_adds <= 8 { 3 } else { lines_per_step(multiply_adds) }
 }
 
 /// Asks for lines: as many *runs* of neighbouring lines, side by side, as a step asks for.

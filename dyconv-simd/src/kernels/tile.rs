@@ -7,7 +7,7 @@
 //! Two ways of finding a pixel's values: [`windows`], where pixels of a row are neighbours and a table says where each
 //! step of the reduction begins; and [`strided`], where each pixel is a row of its own and the reduction runs along it.
 
-use super::ahead::{Ahead, lines_per_step};
+use super::ahead::{Ahead, lines_per_few, lines_per_step};
 use super::finish::{Finish, Place};
 use crate::lanes::{Lanes, Task};
 
@@ -169,7 +169,7 @@ impl<const M: usize, const V: usize> Task for Strided<'_, '_, '_, M, V> {
         let tile = self.0;
         let (panel, step) = (tile.panel, tile.step);
         let steps = panel.len() / (V * L::WIDTH);
-        let mut ahead = Ahead::new(tile.ahead, panel, steps * tile.count, lines_per_step(M * V));
+        let mut ahead = Ahead::new(tile.ahead, panel, steps * tile.count, lines_per_few(M * V));
         for _ in 0..tile.count {
             let pixels = rows::<M>(tile.x, step, steps);
             let mut acc: [[L::V; V]; M] = begin(lanes, tile, 0);

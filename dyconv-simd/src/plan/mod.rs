@@ -315,7 +315,7 @@ mod tests {
             // MobileNetV3's last 1×1 layer, after the pool.
             (dynamic(Options::new(960, 1280)), 1, Kernel::Mixing),
             (dynamic(square(512, 512)), 1, Kernel::Mixing),
-            (square(64, 1), 56, Kernel::Across),
+            (Options::new(64, 1).kernel_size([5, 5]).padding(Padding::Same), 56, Kernel::Across),
         ];
         for (options, image, want) in table {
             // Channels first, it depends on how well vectors over pixels fill: below.
