@@ -132,7 +132,8 @@ def cases(args):
 
 def settings(args):
     """What a continued file must have in common with this run."""
-    return {name: getattr(args, name) for name in ("rounds", "ms", "framework", "precision", "no_compile", "peers_only")}
+    kept = ("rounds", "ms", "framework", "precision", "no_compile", "peers_only")
+    return {**{name: getattr(args, name) for name in kept}, "rust": args.rust is not None}
 
 
 def run(args):

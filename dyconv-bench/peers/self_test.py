@@ -52,6 +52,22 @@ for line in sys.stdin:
     print(json.dumps({"error": "no f16 here"} if request["precision"] == "f16" else answer), flush=True)
 """
 
+ENGINES = """
+import json, sys
+assert sys.argv[1:] == ["--threads", "1"], sys.argv
+engines = [{"framework": name, "version": name[0]} for name in ("first", "second")]
+absent = [{"framework": "third", "reason": "left out"}]
+print(json.dumps({"version": 1, "kind": "worker", "engines": engines, "absent": absent}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    if "prepare" in request:
+        entries = [{"framework": name, "variant": "v", "mode": mode} for name in ("first", "second") for mode in ("static", "dynamic")]
+        answer = {"forms": [{**e, "layout": "nchw", "worst_error": 0.0} for e in entries[:3]], "skipped": [{**entries[3], "reason": "can't"}]}
+    else:
+        answer = {"durations_us": [float(request["slice"] + 10)] * 3}
+    print(json.dumps(answer), flush=True)
+"""
+
 
 def self_test():
     """Runs everything; returns the process's exit status."""
@@ -61,7 +77,7 @@ def self_test():
         for test in (reference, errors_are_seen, tables_and_names, timing, turns, worker_answers, interruption_of_a_case, files):
             test()
             print(f"self-test: {test.__name__.replace('_', ' ')}: well")
-        for test in (children, whole_program, interrupted_program, refused_arguments):
+        for test in (children, whole_program, several_engines, interrupted_program, refused_arguments):
             test(os.path.join(folder, test.__name__))
             print(f"self-test: {test.__name__.replace('_', ' ')}: well")
     return 0
@@ -406,6 +422,23 @@ def whole_program(folder):
     assert quick.returncode == 0 and read(folder)["finished"] == [{"workload": "net-dw-6x4", "batch": 3}], quick.stderr
     absent = subprocess.run([*program(folder), "--python", "numpy=/nowhere"], capture_output=True, text=True)
     assert absent.returncode == 2 and "absent: numpy" in absent.stderr and "nothing to compare" in absent.stderr, absent.stderr
+
+
+def several_engines(folder):
+    """A child with several engines, as `--rust` starts it: each has rows and reasons of its own."""
+    engines_program = script(os.path.join(folder, "engines"), ENGINES)
+    done = subprocess.run(program(folder, "--workload", "net-dw", "--rust", engines_program), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    body = read(folder)
+    rows = {(row["framework"], row["mode"]): row for row in body["rows"] if row["framework"] in ("first", "second", "third")}
+    assert {place: row["median_us"] for place, row in rows.items()} == {
+        ("first", "static"): 10.0, ("first", "dynamic"): 11.0, ("second", "static"): 12.0,
+    }, rows  # fmt: skip
+    assert rows["second", "static"]["version"] == "s" and body["absent"] == [{"framework": "third", "reason": "left out"}], body
+    skipped = [entry for entry in body["skipped"] if entry["framework"] == "second"]
+    assert [(entry["mode"], entry["reason"]) for entry in skipped] == [("dynamic", "can't")], skipped
+    other = subprocess.run(program(folder, "--resume"), capture_output=True, text=True, timeout=60)
+    assert other.returncode == 2 and "other settings" in other.stderr, "a file with the Rust engines went on without them"
 
 
 def interrupted_program(folder):

@@ -1,4 +1,4 @@
-//! The peers' file: JSON that `peers/peers.py` writes, checked before anything is compared with it.
+//! The peers' file: JSON that the program in `peers/` writes, checked before anything is compared with it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
