@@ -39,6 +39,9 @@ const TRANSFORM_INPUT: f64 = 6.0;
 const TRANSFORM_WEIGHT: f64 = 2.5;
 const TRANSFORM_OUTPUT: f64 = 4.0;
 
+/// Taps of the kernels that Winograd takes.
+const TAPS: f64 = 9.0;
+
 /// What it costs to load a vector of transformed weights, beside the few multiply-adds that use it.
 const LOAD: f64 = 0.5;
 
@@ -55,9 +58,15 @@ pub(super) fn slots(
     let work = work(kernel, config, geometry, traits, experts);
     let bytes = experts.vectors * experts.count * (traits.width * experts.word) as f64;
     let stream = if bytes > traits.last_level as f64 { bytes / (STREAM * traits.width as f64) } else { 0.0 };
-    // Winograd transforms weights between its products, and waits for experts then.
-    let shown = if kernel.tiles().is_some() { 1.0 } else { SHOWN };
-    work.max(stream) + shown * work.min(stream)
+    // Winograd aggregates and transforms weights between its products, and waits for experts then.
+    let alone = match kernel.tiles() {
+        Some(size) => {
+            experts.vectors / TAPS * TRANSFORM_WEIGHT * size.points().pow(2) as f64 + experts.aggregate()
+        }
+        None => 0.0,
+    };
+    let beside = work - alone;
+    alone + beside.max(stream) + SHOWN * beside.min(stream)
 }
 
 /// All experts of a layer, as they are packed.

@@ -256,6 +256,11 @@ impl Plan {
         })
     }
 
+    /// Whether so many bytes of experts come from memory in every run.
+    pub(crate) fn streams(&self, bytes: usize) -> bool {
+        bytes > self.traits.last_level
+    }
+
     pub(crate) fn channels_first(&self) -> bool {
         self.config.layout() == Layout::Nchw
     }
@@ -331,6 +336,19 @@ mod tests {
         for kernel in Kernel::ALL {
             assert!(table.iter().any(|(_, _, want)| *want == kernel), "{kernel:?} is never chosen");
         }
+    }
+
+    #[test]
+    fn tiles_are_small_where_experts_come_from_memory_or_outputs_are_few() {
+        let square = |channels| Options::new(channels, channels).kernel_size([3, 3]).padding(Padding::Same);
+        let chosen = |channels, image, precision| {
+            let config = square(channels).experts(4).attention(Attention::Given).build().unwrap();
+            Plan::choose(&config, [image, image], AVX512, precision, None, None).unwrap().kernel
+        };
+        assert_eq!(chosen(512, 7, Precision::F32), Kernel::WinogradF2);
+        assert_eq!(chosen(512, 7, Precision::Bf16), Kernel::WinogradF4);
+        assert_eq!(chosen(256, 14, Precision::F32), Kernel::WinogradF4);
+        assert_eq!(chosen(512, 4, Precision::Bf16), Kernel::WinogradF2);
     }
 
     #[test]

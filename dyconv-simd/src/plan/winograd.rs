@@ -77,12 +77,13 @@ pub(crate) struct Tiles {
     groups: usize,
 }
 
-/// What a block of tile rows reads of V and keeps in M may take, so that it stays in a second-level cache of 1 MiB beside
-/// U and the experts that come.
-const BLOCK_BYTES: usize = 256 << 10;
+/// What a block of tile rows reads of V and keeps in M may take. It goes by once, pair of points by pair, so it may be half
+/// of a second-level cache of 1 MiB; the larger it is, the less often it reads U.
+const BLOCK_BYTES: usize = 512 << 10;
 
-/// Transformed weights take at most this: with those of the next step on their way, half of a second-level cache of 1 MiB.
-const U_BYTES: usize = 160 << 10;
+/// Transformed weights take at most this: they stay in such a cache while all tiles use them, beside the experts of the next
+/// step that come meanwhile. With fewer channels to a step, sums would go to M and back more often.
+const U_BYTES: usize = 320 << 10;
 
 /// A cache line, in floats.
 const LINE: usize = 16;
@@ -126,6 +127,12 @@ impl Tiles {
     /// Tiles of a block that have a part at a pair of points: rows of tiles times columns.
     pub(crate) fn at(&self, block: &[Cut], [row, column]: [usize; 2]) -> [usize; 2] {
         [having(block, row), having(&self.columns, column)]
+    }
+
+    /// Where the first of a row of tiles lies at each column's point, in a block whose tiles have `row` floats each and
+    /// whose pairs of points are `apart` floats apart.
+    pub(crate) fn starts(&self, block: &[Cut], r: usize, apart: usize, row: usize) -> [usize; MOST + 2] {
+        std::array::from_fn(|q| q * apart + r * self.at(block, [0, q])[1] * row)
     }
 
     /// Floats from one pair of points to the next where each tile has `row` of them.

@@ -45,6 +45,7 @@ pub(crate) fn transform_input<L: Lanes>(
                 (&*strip, row)
             }
         };
+        let starts = tiles.starts(block, r, tiles.v_apart(), tiles.row);
         for (c, &columns) in tiles.columns.iter().enumerate() {
             let (across, left) = inputs(columns, geometry.before[1], width);
             let inside = if across.is_empty() { 0..0 } else { inside.clone() };
@@ -55,10 +56,7 @@ pub(crate) fn transform_input<L: Lanes>(
                 channels,
                 v: &mut *v,
                 down: tiles.size.points() * tiles.v_apart(),
-                starts: std::array::from_fn(|q| {
-                    let before = r * tiles.at(block, [0, q])[1] + c;
-                    q * tiles.v_apart() + before * tiles.row
-                }),
+                starts: starts.map(|start| start + c * tiles.row),
             };
             of_size(lanes, [rows.outputs, columns.outputs], tile);
         }
@@ -108,34 +106,75 @@ impl<const R: usize, const C: usize> Task for Sized<'_, R, C> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Tile { x, strides, inside: [rows, columns], channels, v, down, starts } = self.0;
-        for first in (0..channels).step_by(L::WIDTH) {
-            let zero = lanes.splat(0.0);
-            let mut points = [[zero; POINTS]; POINTS];
-            for r in 0..R + 2 {
-                let mut values = [zero; POINTS];
-                for c in 0..C + 2 {
-                    if rows.contains(&r) && columns.contains(&c) {
-                        let at = (r - rows.start) * strides[0] + (c - columns.start) * strides[1] + first;
-                        values[c] = match first + L::WIDTH <= channels {
-                            true => lanes.load(&x[at..]),
-                            false => lanes.load_partial(&x[at..][..channels - first]),
-                        };
-                    }
-                }
-                points[r] = input::<L, C>(lanes, values);
-            }
-            for q in 0..C + 2 {
-                let mut column = [zero; POINTS];
-                for r in 0..R + 2 {
-                    column[r] = points[r][q];
-                }
-                let column = input::<L, R>(lanes, column);
-                for p in 0..R + 2 {
-                    lanes.store(column[p], &mut v[p * down + starts[q] + first..]);
-                }
+        let mut tile = self.0;
+        let whole = tile.channels / L::WIDTH * L::WIDTH;
+        let padded = tile.inside != [0..R + 2, 0..C + 2];
+        for first in (0..whole).step_by(L::WIDTH) {
+            if padded {
+                tile.vector::<L, R, C, true>(lanes, first);
+            } else {
+                tile.vector::<L, R, C, false>(lanes, first);
             }
         }
+        if whole < tile.channels {
+            tile.vector::<L, R, C, true>(lanes, whole);
+        }
+    }
+}
+
+impl Tile<'_> {
+    /// Transforms the vector of channels that begins with channel `first`; `PARTIAL` where inputs are padding, or channels
+    /// too few.
+    #[inline(always)]
+    fn vector<L: Lanes, const R: usize, const C: usize, const PARTIAL: bool>(
+        &mut self,
+        lanes: L,
+        first: usize,
+    ) {
+        let zero = lanes.splat(0.0);
+        let mut points = [[zero; POINTS]; POINTS];
+        // No loop, so that nothing need be zeroed.
+        points[0] = self.row::<L, R, C, PARTIAL>(lanes, 0, first);
+        points[1] = self.row::<L, R, C, PARTIAL>(lanes, 1, first);
+        points[2] = self.row::<L, R, C, PARTIAL>(lanes, 2, first);
+        points[3] = self.row::<L, R, C, PARTIAL>(lanes, 3, first);
+        points[4] = self.row::<L, R, C, PARTIAL>(lanes, 4, first);
+        points[5] = self.row::<L, R, C, PARTIAL>(lanes, 5, first);
+        for q in 0..C + 2 {
+            let mut column = [zero; POINTS];
+            for r in 0..R + 2 {
+                column[r] = points[r][q];
+            }
+            let column = input::<L, R>(lanes, column);
+            for p in 0..R + 2 {
+                lanes.store(column[p], &mut self.v[p * self.down + self.starts[q] + first..]);
+            }
+        }
+    }
+
+    /// Transforms a row of such vectors.
+    #[inline(always)]
+    fn row<L: Lanes, const R: usize, const C: usize, const PARTIAL: bool>(
+        &self,
+        lanes: L,
+        r: usize,
+        first: usize,
+    ) -> [L::V; POINTS] {
+        let [rows, columns] = &self.inside;
+        let mut values = [lanes.splat(0.0); POINTS];
+        if r >= R + 2 || (PARTIAL && !rows.contains(&r)) {
+            return values;
+        }
+        let row = &self.x[(r - rows.start) * self.strides[0] + first..];
+        for c in 0..C + 2 {
+            if !PARTIAL {
+                values[c] = lanes.load(&row[c * self.strides[1]..]);
+            } else if columns.contains(&c) {
+                let channels = L::WIDTH.min(self.channels - first);
+                values[c] = lanes.load_partial(&row[(c - columns.start) * self.strides[1]..][..channels]);
+            }
+        }
+        input::<L, C>(lanes, values)
     }
 }
 

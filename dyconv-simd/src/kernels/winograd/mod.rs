@@ -17,7 +17,7 @@ mod weights;
 
 pub(crate) use self::input::{Image, transform_input};
 use self::output::transform_output;
-use self::weights::transform_weights;
+use self::weights::{Into, transform_weights};
 use super::ahead::LINE;
 use super::convolve::{Work, channel_offsets, finish};
 use super::finish::Running;
@@ -49,15 +49,22 @@ pub(crate) fn winograd<L: Lanes>(
         let channels = plan.step.min(plan.reduction_channels - from);
         let last = from + channels == plan.reduction_channels;
         let weights = packed.weights(block, from, channels);
-        let mut ahead = Share::new(packed.after(block, from, channels), count * tiles.products());
+        // While this step's weights are used the next one's come nearer; those from memory already while these are
+        // transformed, for which there would be no time later.
+        let lines = packed.after(block, from, channels);
+        let early = if plan.streams(packed.bytes()) { lines.len() / 2 / LINE * LINE } else { 0 };
+        let (early, late) = lines.split_at(early);
+        let mut ahead = Share::new(late, count * tiles.products());
         let start = tiles.v_step(block.input / plan.reduction_channels, step);
         let samples = work.iter_mut().flatten().zip(sums.chunks_exact_mut(m_len)).enumerate();
         for (i, (Work { sample, target, sums: channel_sums }, m)) in samples {
             // A static layer's are the same for all samples.
             if i == 0 || sample.pi.is_some() {
                 let pi = sample.pi.unwrap_or(&[1.0]);
-                let u = (&mut *u, tiles.u_apart(block_lanes));
-                transform_weights(lanes, tiles.size, weights, pi, block.vectors, u);
+                let ahead = if i == 0 { early } else { &[] };
+                let into =
+                    Into { u: &mut *u, apart: tiles.u_apart(block_lanes), vectors: block.vectors, ahead };
+                transform_weights(lanes, tiles.size, weights, pi, into);
             }
             let running = match last && !channel_sums.is_empty() {
                 true => Running::new(lanes, block.vectors, plan.channels_first(), running),

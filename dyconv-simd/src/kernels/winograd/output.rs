@@ -25,14 +25,13 @@ pub(super) fn transform_output<L: Lanes>(
     let strip = scratch.scratch(if direct { 0 } else { tiles.strip_len(width, block_lanes) });
     for (r, down) in rows.iter().enumerate() {
         let line = down.start * width;
+        let starts = tiles.starts(rows, r, apart, block_lanes);
         for (c, across) in tiles.columns.iter().enumerate() {
             let to = if direct { To::Output(&mut *finish) } else { To::Strip(&mut *strip) };
             let tile = Tile {
                 m,
                 down: tiles.size.points() * apart,
-                starts: std::array::from_fn(|q| {
-                    q * apart + (r * tiles.at(rows, [0, q])[1] + c) * block_lanes
-                }),
+                starts: starts.map(|start| start + c * block_lanes),
                 offset,
                 block,
                 width,
@@ -105,16 +104,14 @@ impl<const R: usize, const C: usize> Task for Sized<'_, '_, R, C> {
                 columns[q] = output::<L, R>(lanes, column);
             }
             let offset = lanes.load(&offset[lane..]);
-            for i in 0..R {
-                let mut row = [zero; POINTS];
-                for q in 0..C + 2 {
-                    row[q] = columns[q][i];
-                }
-                let row = output::<L, C>(lanes, row);
-                let mut pixels = [[zero]; C];
-                for j in 0..C {
-                    pixels[j] = [lanes.add(row[j], offset)];
-                }
+            // No loop, so that nothing need be zeroed.
+            let outputs = [
+                pixels::<L, C>(lanes, &columns, 0, offset),
+                pixels::<L, C>(lanes, &columns, 1, offset),
+                pixels::<L, C>(lanes, &columns, 2, offset),
+                pixels::<L, C>(lanes, &columns, 3, offset),
+            ];
+            for (i, &pixels) in outputs.iter().enumerate().take(R) {
                 let line = line + i * width;
                 match &mut to {
                     To::Output(finish) => {
@@ -131,4 +128,25 @@ impl<const R: usize, const C: usize> Task for Sized<'_, '_, R, C> {
             }
         }
     }
+}
+
+/// A row of outputs, of its products' transformed columns.
+#[inline(always)]
+fn pixels<L: Lanes, const C: usize>(
+    lanes: L,
+    columns: &[[L::V; 4]; POINTS],
+    i: usize,
+    offset: L::V,
+) -> [[L::V; 1]; C] {
+    let zero = lanes.splat(0.0);
+    let mut row = [zero; POINTS];
+    for q in 0..C + 2 {
+        row[q] = columns[q][i];
+    }
+    let row = output::<L, C>(lanes, row);
+    let mut pixels = [[zero]; C];
+    for j in 0..C {
+        pixels[j] = [lanes.add(row[j], offset)];
+    }
+    pixels
 }

@@ -2,63 +2,60 @@
 
 use super::transform::{POINTS, weights};
 use crate::kernels::aggregate::{Bf16, F16, F32, Stored};
+use crate::kernels::ahead::LINE;
 use crate::lanes::{Lanes, Task};
 use crate::pack::Weights;
 use crate::plan::Size;
 
-/// Writes `[row point][column point][channel][vector][lane]`, pairs of points `apart` floats apart, of a packed piece
-/// `[channel][tap][vector][expert][lane]`.
+/// Where a step's weights go, transformed.
+#[derive(Debug)]
+pub(super) struct Into<'a> {
+    /// `[row point][column point][channel][vector][lane]`
+    pub(super) u: &'a mut [f32],
+    /// Floats from one pair of points to the next.
+    pub(super) apart: usize,
+    /// Vectors of the block.
+    pub(super) vectors: usize,
+    /// Cache lines that are asked for meanwhile.
+    pub(super) ahead: &'a [f32],
+}
+
+/// Aggregates and transforms a packed piece, `[channel][tap][vector][expert][lane]`.
 pub(super) fn transform_weights<L: Lanes>(
     lanes: L,
     size: Size,
     packed: Weights<'_>,
     pi: &[f32],
-    vectors: usize,
-    (u, apart): (&mut [f32], usize),
+    into: Into<'_>,
 ) {
     match packed {
-        Weights::F32(packed) => stored::<L, F32>(lanes, size, packed, pi, vectors, (u, apart)),
-        Weights::Bf16(packed) => stored::<L, Bf16>(lanes, size, packed, pi, vectors, (u, apart)),
-        Weights::F16(packed) => stored::<L, F16>(lanes, size, packed, pi, vectors, (u, apart)),
+        Weights::F32(packed) => stored::<L, F32>(lanes, size, packed, pi, into),
+        Weights::Bf16(packed) => stored::<L, Bf16>(lanes, size, packed, pi, into),
+        Weights::F16(packed) => stored::<L, F16>(lanes, size, packed, pi, into),
     }
 }
 
-fn stored<L: Lanes, S: Stored>(
-    lanes: L,
-    size: Size,
-    packed: &[S::Word],
-    pi: &[f32],
-    vectors: usize,
-    u: (&mut [f32], usize),
-) {
+fn stored<L: Lanes, S: Stored>(lanes: L, size: Size, packed: &[S::Word], pi: &[f32], into: Into<'_>) {
     match size {
-        Size::Two => counted::<L, S, 4>(lanes, packed, pi, vectors, u),
-        Size::Four => counted::<L, S, POINTS>(lanes, packed, pi, vectors, u),
+        Size::Two => counted::<L, S, 4>(lanes, packed, pi, into),
+        Size::Four => counted::<L, S, POINTS>(lanes, packed, pi, into),
     }
 }
 
-fn counted<L: Lanes, S: Stored, const P: usize>(
-    lanes: L,
-    packed: &[S::Word],
-    pi: &[f32],
-    vectors: usize,
-    (u, apart): (&mut [f32], usize),
-) {
+fn counted<L: Lanes, S: Stored, const P: usize>(lanes: L, packed: &[S::Word], pi: &[f32], into: Into<'_>) {
     // With the number of experts known, their weights stay in registers.
     match *pi {
-        [a] => lanes.vectorize(Fixed::<S, P, 1> { packed, pi: [a], vectors, u, apart }),
-        [a, b] => lanes.vectorize(Fixed::<S, P, 2> { packed, pi: [a, b], vectors, u, apart }),
-        [a, b, c, d] => lanes.vectorize(Fixed::<S, P, 4> { packed, pi: [a, b, c, d], vectors, u, apart }),
-        _ => lanes.vectorize(Any::<S, P> { packed, pi, vectors, u, apart }),
+        [a] => lanes.vectorize(Fixed::<S, P, 1> { packed, pi: [a], into }),
+        [a, b] => lanes.vectorize(Fixed::<S, P, 2> { packed, pi: [a, b], into }),
+        [a, b, c, d] => lanes.vectorize(Fixed::<S, P, 4> { packed, pi: [a, b, c, d], into }),
+        _ => lanes.vectorize(Any::<S, P> { packed, pi, into }),
     }
 }
 
 struct Fixed<'a, S: Stored, const P: usize, const K: usize> {
     packed: &'a [S::Word],
     pi: [f32; K],
-    vectors: usize,
-    u: &'a mut [f32],
-    apart: usize,
+    into: Into<'a>,
 }
 
 impl<S: Stored, const P: usize, const K: usize> Task for Fixed<'_, S, P, K> {
@@ -66,20 +63,17 @@ impl<S: Stored, const P: usize, const K: usize> Task for Fixed<'_, S, P, K> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Self { packed, pi, vectors, u, apart } = self;
+        let Self { packed, pi, into } = self;
         let pi = pi.map(|weight| lanes.splat(weight));
-        each::<L, P>(lanes, packed.len() / (9 * K * L::WIDTH), vectors, (u, apart), |place| {
-            S::sum(lanes, &packed[place * K * L::WIDTH..], pi)
-        });
+        let words = K * L::WIDTH;
+        each::<L, S, P>(lanes, packed, words, into, |experts| S::sum(lanes, experts, pi));
     }
 }
 
 struct Any<'a, S: Stored, const P: usize> {
     packed: &'a [S::Word],
     pi: &'a [f32],
-    vectors: usize,
-    u: &'a mut [f32],
-    apart: usize,
+    into: Into<'a>,
 }
 
 impl<S: Stored, const P: usize> Task for Any<'_, S, P> {
@@ -87,45 +81,49 @@ impl<S: Stored, const P: usize> Task for Any<'_, S, P> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Self { packed, pi, vectors, u, apart } = self;
+        let Self { packed, pi, into } = self;
         let words = pi.len() * L::WIDTH;
-        each::<L, P>(lanes, packed.len() / (9 * words), vectors, (u, apart), |place| {
-            S::sum_any(lanes, &packed[place * words..][..words], pi)
-        });
+        each::<L, S, P>(lanes, packed, words, into, |experts| S::sum_any(lanes, experts, pi));
     }
 }
 
-/// Transforms `count` vectors of 3 × 3 taps. `sum` gives the aggregated one at a place of `[channel][tap][vector]`.
+/// Transforms vector after vector of 3 × 3 taps; `sum` aggregates one of a tap, which takes so many words.
 #[inline(always)]
-fn each<L: Lanes, const P: usize>(
+fn each<L: Lanes, S: Stored, const P: usize>(
     lanes: L,
-    count: usize,
-    vectors: usize,
-    (u, apart): (&mut [f32], usize),
-    sum: impl Fn(usize) -> L::V,
+    packed: &[S::Word],
+    words: usize,
+    into: Into<'_>,
+    sum: impl Fn(&[S::Word]) -> L::V,
 ) {
-    for i in 0..count {
-        let (channel, vector) = (i / vectors, i % vectors);
-        let zero = lanes.splat(0.0);
-        // Points of rows, column by column.
-        let mut rows = [[zero; 3]; POINTS];
-        for c in 0..3 {
-            let mut taps = [zero; 3];
-            for r in 0..3 {
-                taps[r] = sum((channel * 9 + r * 3 + c) * vectors + vector);
+    let Into { u, apart, vectors, ahead } = into;
+    let count = packed.len() / (9 * words);
+    let lines = (ahead.len() / LINE).div_ceil(count.max(1));
+    for (channel, taps) in packed.chunks_exact(9 * vectors * words).enumerate() {
+        for vector in 0..vectors {
+            let i = channel * vectors + vector;
+            for line in 0..lines {
+                lanes.prefetch(ahead, (i * lines + line) * LINE);
             }
-            let points = weights::<L, P>(lanes, taps);
+            let zero = lanes.splat(0.0);
+            // Points of rows, column by column.
+            let mut rows = [[zero; 3]; POINTS];
+            for c in 0..3 {
+                let mut column = [zero; 3];
+                for r in 0..3 {
+                    let at = ((r * 3 + c) * vectors + vector) * words;
+                    column[r] = sum(&taps[at..at + words]);
+                }
+                let points = weights::<L, P>(lanes, column);
+                for p in 0..P {
+                    rows[p][c] = points[p];
+                }
+            }
             for p in 0..P {
-                rows[p][c] = points[p];
-            }
-        }
-        let mut u = &mut u[i * L::WIDTH..];
-        for p in 0..P {
-            let points = weights::<L, P>(lanes, rows[p]);
-            for q in 0..P {
-                lanes.store(points[q], u);
-                if p * P + q + 1 < P * P {
-                    u = &mut u[apart..];
+                let points = weights::<L, P>(lanes, rows[p]);
+                for q in 0..P {
+                    let at = (p * P + q) * apart + i * L::WIDTH;
+                    lanes.store(points[q], &mut u[at..at + L::WIDTH]);
                 }
             }
         }
