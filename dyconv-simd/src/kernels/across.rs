@@ -2,7 +2,8 @@
 //!
 //! Where there are few output channels nothing of a vector is left empty, and channels-first outputs are stored as they
 //! are. Per step of the reduction a tile loads its pixels once and uses them for every channel: 24 channels × 1 vector
-//! with AVX-512, which broadcasts as it multiplies, 4 × 3 with AVX2.
+//! with AVX-512, which broadcasts as it multiplies, 4 × 3 with AVX2. Fewer channels, as groups have, take up to three
+//! vectors at a time.
 
 use super::ahead::{Ahead, lines_per_step};
 use super::tile::{Store, begin_lines, end};
@@ -42,7 +43,17 @@ pub(crate) struct Across<'a, 't> {
 /// A compiled tile.
 type Kernel<L> = fn(L, &mut Across<'_, '_>);
 
-/// The kernel for `channels` channels, at most `L::CHANNELS`, and `vectors` vectors of pixels, the last one `whole` or not.
+/// The most vectors of pixels of a tile.
+const MOST_VECTORS: usize = 3;
+
+/// How many vectors of pixels a tile of so many channels takes, where the widest is `most` channels × vectors: as many as
+/// there are sums for.
+pub(crate) fn pixel_vectors(channels: usize, most: [usize; 2]) -> usize {
+    (most[0] * most[1] / channels.clamp(1, most[0])).min(MOST_VECTORS)
+}
+
+/// The kernel for `channels` channels, at most `L::CHANNELS`, and `vectors` vectors of pixels, as many as
+/// [`pixel_vectors`] or fewer, the last one `whole` or not.
 pub(crate) fn across<L: Lanes>(channels: usize, vectors: usize, whole: bool) -> Kernel<L> {
     match (vectors, whole) {
         (1, true) => across_of::<L, 1, true>(channels),
@@ -60,7 +71,7 @@ fn across_of<L: Lanes, const V: usize, const WHOLE: bool>(channels: usize) -> Ke
         ($($n:literal)+) => {
             match channels {
                 $($n => const {
-                    if $n <= L::CHANNELS && V <= L::PIXEL_VECTORS {
+                    if $n <= L::CHANNELS && $n * V <= L::CHANNELS * L::PIXEL_VECTORS {
                         Some(run_across::<L, $n, V, WHOLE> as Kernel<L>)
                     } else {
                         None

@@ -2,7 +2,7 @@
 
 use dyconv_core::{Config, Geometry, Layout, Precision};
 
-use super::patch::patch;
+use super::patch::{across, patch};
 use super::winograd::Tiles;
 use super::{Kernel, reads_input};
 use crate::isa::Traits;
@@ -29,6 +29,10 @@ const STREAM: f64 = 0.4;
 
 /// The part of the shorter of two things that isn't hidden behind the longer one.
 const SHOWN: f64 = 0.1;
+
+/// What it takes to begin and end with a row of a block, apart from what is multiplied: as much as some groups have to
+/// multiply.
+const CALL: f64 = 250.0;
 
 /// A multiply-add's result is there after about as many slots.
 const LATENCY: usize = 4;
@@ -143,14 +147,17 @@ fn work(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits, ex
             let grid = if as_it_lies { [1, height * width] } else { [height, width] };
             let pixel_vectors = (grid[0] * grid[1].div_ceil(traits.width)) as f64;
             let channels = config.out_channels() as f64;
-            // A tile of few channels waits for its own sums; and each loads its pixels.
+            let vectors_at_once = across(config, traits)[1].min(grid[1].div_ceil(traits.width));
+            // A tile of few sums waits for them; and each loads its pixels.
             let step = |block: &Block| {
                 let tiles = block.channels.div_ceil(traits.across[0]);
-                block.channels.max(LATENCY * tiles) as f64 + 0.75 * tiles as f64
+                let waiting = LATENCY * tiles / vectors_at_once;
+                block.channels.max(waiting) as f64 + 0.75 * tiles as f64
             };
             let step: f64 = blocks.iter().map(step).sum();
             let store = if config.layout() == Layout::Nchw { STORE } else { STORE_TURNED };
-            pixel_vectors * (reduction * step + channels * store) + copy + aggregate
+            let calls = if as_it_lies { 0 } else { blocks.len() * height };
+            pixel_vectors * (reduction * step + channels * store) + CALL * calls as f64 + copy + aggregate
         }
         Kernel::Mixing => {
             let [_, most] = patch(kernel, [1, height * width], config, traits);

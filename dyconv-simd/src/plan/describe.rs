@@ -2,7 +2,7 @@
 
 use dyconv_core::{Accuracy, Cost, Layout, Precision, Result, Shape};
 
-use super::patch::rows;
+use super::patch::{across, rows};
 use super::{Kernel, Plan, Reading};
 use crate::isa::Traits;
 use crate::pack::{blocks, word_bytes};
@@ -12,7 +12,7 @@ impl Plan {
     pub(crate) fn name(&self) -> String {
         let Traits { width, vectors, .. } = self.traits;
         let rows = rows(self.kernel, &self.config, self.traits);
-        let [channels, pixel_vectors] = self.traits.across;
+        let [channels, pixel_vectors] = across(&self.config, self.traits);
         match self.kernel {
             Kernel::Across => format!("across {channels}×{}", pixel_vectors * width),
             Kernel::Direct => format!("direct {rows}×{}", vectors * width),

@@ -6,6 +6,7 @@ use dyconv_core::{Config, Layout};
 
 use super::{Kernel, Part, Plan};
 use crate::isa::Traits;
+use crate::kernels::across::pixel_vectors;
 use crate::kernels::mixing;
 use crate::kernels::tile::STRIDED_ROWS;
 
@@ -86,11 +87,17 @@ pub(super) fn rows(kernel: Kernel, config: &Config, traits: Traits) -> usize {
     }
 }
 
+/// Channels and vectors of pixels of a tile whose vector runs over pixels.
+pub(super) fn across(config: &Config, traits: Traits) -> [usize; 2] {
+    let channels = config.out_channels_per_group().min(traits.across[0]);
+    [channels, pixel_vectors(channels, traits.across)]
+}
+
 /// The most rows and columns of a patch: a row cut evenly, or two short rows at once; whole vectors of a row where those
 /// run over pixels.
 pub(super) fn patch(kernel: Kernel, grid: [usize; 2], config: &Config, traits: Traits) -> [usize; 2] {
     match kernel {
-        Kernel::Across => [1, (traits.across[1] * traits.width).min(grid[1])],
+        Kernel::Across => [1, (across(config, traits)[1] * traits.width).min(grid[1])],
         Kernel::Mixing => even(grid, mixing::pixels(config.experts(), [traits.rows, traits.vectors])),
         _ => even(grid, rows(kernel, config, traits)),
     }
@@ -122,7 +129,7 @@ mod tests {
                         for (run, count) in plan.runs(&plan.whole(), 3) {
                             assert!((1..=3).contains(&count));
                             let most = match kernel {
-                                Kernel::Across => traits.across[1] * traits.width,
+                                Kernel::Across => 3 * traits.width,
                                 _ => traits.rows,
                             };
                             assert!(run.pixels() <= most && run.pixels() <= plan.patch_pixels());
@@ -137,6 +144,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn few_channels_take_more_vectors_of_pixels() {
+        let tile = |channels, groups, traits| {
+            across(&Options::new(channels, channels).groups(groups).build().unwrap(), traits)
+        };
+        for (channels, groups, wanted) in
+            [(96, 1, [24, 1]), (12, 1, [12, 2]), (128, 16, [8, 3]), (128, 32, [4, 3])]
+        {
+            assert_eq!(tile(channels, groups, AVX512), wanted);
+        }
+        assert_eq!([tile(96, 1, AVX2), tile(2, 1, AVX2)], [[4, 3], [2, 3]]);
+        assert_eq!([tile(96, 1, PORTABLE), tile(3, 1, PORTABLE)], [[6, 1], [3, 2]]);
     }
 
     #[test]
