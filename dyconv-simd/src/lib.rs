@@ -26,8 +26,8 @@
 //! # How it works
 //!
 //! *Prepare* packs the experts in the order that a kernel reads them (`pack`), with batch norm's scale folded in. *Run*
-//! chooses a plan for the image size (`plan`: direct, pointwise or depthwise, or mixing, below), pools the input, computes
-//! π, and then, for every sample and block of output channels, aggregates a panel of weights that stays in cache and runs
+//! chooses a plan for the image size (`plan`: direct, pointwise, depthwise, Winograd, or mixing, below), pools the input,
+//! computes π, and then, for every sample and block of output channels, aggregates a panel of weights that stays in cache and runs
 //! register tiles over the pixels, which add bias and residual and activate as they store. Where the output has a pixel or
 //! two, it is less to convolve with every expert and to mix the outputs by π. Kernels are generic over a small
 //! trait of vector operations (`lanes`); nothing else is `unsafe` but one file through which threads write disjoint

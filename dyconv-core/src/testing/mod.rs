@@ -24,8 +24,8 @@
 //! - **Exact**: on small integers with attention in quarters f32 rounds nothing, so every order of
 //!   summation gives the reference's numbers.
 //! - **Bounded**: on real numbers every element is within a *derived* bound of the reference's,
-//!   stage by stage ([`estimate`](Expected)). The only factor is [`Accuracy::slack`](crate::Accuracy::slack)
-//!   of the plan that your backend reports; no test changes it.
+//!   stage by stage ([`estimate`](Expected)). The only factors are [`Accuracy::slack`](crate::Accuracy::slack)
+//!   and [`Accuracy::spread`](crate::Accuracy::spread) of the plan that your backend reports; no test changes them.
 //! - **Repeatable**: two runs, and 1 and N threads, give the same bits.
 //! - **Metamorphic**: what must hold between your own results: one-hot attention is a static
 //!   convolution, results are linear in attention, a sample doesn't know its batch, layouts agree,
