@@ -1,4 +1,5 @@
 //! As much of ONNX's protobuf messages as a layer needs, with the field numbers of `onnx.proto`.
+//! Its second version of protobuf doesn't pack repeated numbers, and RTen's reader wants them so.
 
 use prost::Message;
 
@@ -58,7 +59,7 @@ pub struct Attribute {
     pub name: String,
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
-    #[prost(int64, repeated, tag = "8")]
+    #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(int32, tag = "20")]
     pub kind: i32,
@@ -66,7 +67,7 @@ pub struct Attribute {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct Tensor {
-    #[prost(int64, repeated, tag = "1")]
+    #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub data_type: i32,
