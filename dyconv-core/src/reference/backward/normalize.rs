@@ -25,10 +25,13 @@ pub(super) fn backward(
     let standard = evaluation.convolved.map(|c, y| (y - mean[c]) / deviation(c));
     let beta_gradient = channel_sums(gradient);
     let gamma_gradient = channel_sums(&product(gradient, &standard));
-    // By way of the mean, and by way of the variance: (g − mean(g) − ŷ·mean(g·ŷ))·gamma/deviation.
+    // By way of the mean, and by way of the variance: (g − mean(g) − ŷ·mean(g·ŷ))·gamma/deviation. Running statistics
+    // have no such way; times 0 it would carry NaN from one sample to others.
     let values = (gradient.shape().batch() * gradient.shape().pixels()) as f64;
-    let taken = if evaluation.statistics.is_some() { 1.0 / values } else { 0.0 };
-    let mut through = standard.map(|c, y| taken * (beta_gradient[c] + y * gamma_gradient[c]));
+    let mut through = match evaluation.statistics {
+        Some(_) => standard.map(|c, y| (beta_gradient[c] + y * gamma_gradient[c]) / values),
+        None => F64Tensor::zeros(gradient.shape(), gradient.layout()),
+    };
     for (through, g) in through.data_mut().iter_mut().zip(gradient.data()) {
         *through = g - *through;
     }
