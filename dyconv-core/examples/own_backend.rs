@@ -3,7 +3,8 @@
 //!
 //! `cargo test --example own_backend` runs the suite on it; `cargo run --example own_backend` a layer.
 //! Everything here is f32 on one thread. `pool` and `relayout` are the provided ones, `plan` is the
-//! provided one, and `emit_sums` may be ignored: it saves time and changes no result.
+//! provided one, and `emit_sums` may be ignored: it saves time and changes no result. It runs layers and trains none; a
+//! backend that is `Train`, too, gets the laws of training by a second line, `dyconv_core::training_tests!`.
 
 use std::future::{Future, ready};
 

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::process::{Command, Output};
 
+use dyconv_core::reference::{F64Layer, F64Tensor, MixedInput};
 use dyconv_core::testing::{Data, Expected, Failure, Problem, Settings, Shared, cases, for_all};
-use dyconv_core::{Accuracy, Error, Reference, Result};
+use dyconv_core::{Accuracy, Error, Reference, Result, Tensor};
 
 /// A backend that no machine has.
 fn absent() -> Result<Reference> {
@@ -147,5 +148,32 @@ fn exact_problems_leave_room() {
             products * most(&instance.layer.params().weight) * 3.0 * attention * most(instance.input.data());
         let growth = if problem.config.kernel_size() == [3, 3] { 9.0 } else { 1.0 };
         assert!(16.0 * growth * sum < 16_777_216.0, "{sum} for {problem:?}");
+        assert!(gradients_leave_room(&problem), "{problem:?}");
     }
+}
+
+/// Sums of magnitudes of every gradient, in quarters, stay below 2²⁴.
+fn gradients_leave_room(problem: &Problem) -> bool {
+    let lesson = problem.lesson().unwrap();
+    let wide =
+        |tensor: &Tensor| -> Vec<f64> { tensor.data().iter().map(|value| f64::from(value.abs())).collect() };
+    let tensor = |of: &Tensor| F64Tensor::new(of.shape(), of.layout(), wide(of)).unwrap();
+    let mut layer = F64Layer::new(&lesson.instance.layer, &lesson.instance.how);
+    for name in ["weight", "bias"] {
+        layer.tensor_mut(name).into_iter().flatten().for_each(|value| *value = value.abs());
+    }
+    let config = problem.config;
+    let attention = match &lesson.instance.attention {
+        Some(pi) => wide(pi),
+        None => vec![1.0; problem.batch],
+    };
+    let sums = layer.mixed_backward(&MixedInput {
+        geometry: config.geometry(problem.height, problem.width).unwrap(),
+        attention: &attention,
+        input: &tensor(&lesson.instance.input),
+        gradient: &tensor(&lesson.gradient),
+    });
+    let all =
+        sums.input.data().iter().chain(&sums.weight).chain(sums.bias.iter().flatten()).chain(&sums.attention);
+    all.fold(0f64, |most, sum| most.max(*sum)) * 4.0 < 16_777_216.0
 }

@@ -29,5 +29,7 @@ pub use backend::{Reference, ReferenceLayer, ReferenceStream, ReferenceTensor};
 pub use backward::{F64Gradients, Mixed, MixedInput, activate_backward, pool_backward};
 pub use evaluate::{Evaluation, F64Layer};
 pub use pool::pool;
+#[cfg(all(feature = "testing", not(target_family = "wasm")))]
+pub(crate) use step::{norm_group, norm_share, step};
 pub use tensor::F64Tensor;
 pub use train::{ReferenceGradients, ReferenceMoments, ReferenceTape};

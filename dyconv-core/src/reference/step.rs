@@ -3,7 +3,7 @@
 use crate::{Constraint, Optimizer, ParamSpec, Result, Step};
 
 /// Moves `w`, and its `moments` (one slice per slot of the optimiser), by `gradient`. `steps` counts this step, too.
-pub(super) fn step(
+pub(crate) fn step(
     step: &Step,
     steps: u64,
     spec: &ParamSpec,
@@ -59,27 +59,31 @@ const KERAS_EPSILON: f64 = 1e-7;
 
 /// Brings one tensor (of the experts: one expert) back.
 fn constrain(constraint: &Constraint, shape: &[usize], axes: &[usize], w: &mut [f64]) {
-    let desired = |norm: f64| match *constraint {
+    if *constraint == Constraint::NonNeg {
+        w.iter_mut().filter(|w| **w < 0.0).for_each(|w| *w = 0.0);
+        return;
+    }
+    let group = |i: usize| norm_group(shape, axes, i);
+    let mut squares = vec![0.0; w.len()];
+    w.iter().enumerate().for_each(|(i, w)| squares[group(i)] += w * w);
+    for (i, w) in w.iter_mut().enumerate() {
+        *w *= norm_share(constraint, libm::sqrt(squares[group(i)]));
+    }
+}
+
+/// What a constraint multiplies values of this norm by.
+pub(crate) fn norm_share(constraint: &Constraint, norm: f64) -> f64 {
+    let desired = match *constraint {
         Constraint::NonNeg => norm,
         Constraint::MaxNorm { max, .. } => norm.min(max),
         Constraint::UnitNorm { .. } => 1.0,
         Constraint::MinMaxNorm { min, max, rate, .. } => rate * norm.clamp(min, max) + (1.0 - rate) * norm,
     };
-    if *constraint == Constraint::NonNeg {
-        w.iter_mut().filter(|w| **w < 0.0).for_each(|w| *w = 0.0);
-        return;
-    }
-    let group = |i: usize| outside(shape, axes, i);
-    let mut squares = vec![0.0; w.len()];
-    w.iter().enumerate().for_each(|(i, w)| squares[group(i)] += w * w);
-    for (i, w) in w.iter_mut().enumerate() {
-        let norm = libm::sqrt(squares[group(i)]);
-        *w *= desired(norm) / (KERAS_EPSILON + norm);
-    }
+    desired / (KERAS_EPSILON + norm)
 }
 
 /// The first element of the group that shares a norm with the i-th: the same place on all other axes.
-fn outside(shape: &[usize], axes: &[usize], i: usize) -> usize {
+pub(crate) fn norm_group(shape: &[usize], axes: &[usize], i: usize) -> usize {
     let (mut rest, mut stride, mut place) = (i, 1, 0);
     for (axis, &extent) in shape.iter().enumerate().rev() {
         if !axes.contains(&axis) {

@@ -29,7 +29,37 @@ macro_rules! conformance_tests {
         $(,)?
     ) => {
         $crate::__with_laws!(
-            __conformance_module, $name, $backend, ($($cases)?), ($($required)?), ($($precision)?), ($($other)?)
+            __conformance_module, $name, $backend, ($($cases)?), ($($required)?), ($($precision)?), ($($other)?),
+            repeatable_across
+        );
+    };
+}
+
+/// As [`conformance_tests!`](crate::conformance_tests), but the laws of training, for a backend that is
+/// [`Train`](crate::Train), too: `$backend` is a `Result<impl Train, dyconv_core::Error>`.
+///
+/// The options are the same, without `precision`, since parameters that learn are f32. The two modules stand side by
+/// side:
+///
+/// ```no_run
+/// use dyconv_core::Reference;
+///
+/// dyconv_core::conformance_tests!(reference, Ok(Reference::default()));
+/// dyconv_core::training_tests!(reference_training, Ok(Reference::default()), cases = 64, required = true);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! training_tests {
+    (
+        $name:ident, $backend:expr
+        $(, cases = $cases:expr)?
+        $(, required = $required:expr)?
+        $(, same_bits_as = $other:expr)?
+        $(,)?
+    ) => {
+        $crate::__with_training_laws!(
+            __conformance_module, $name, $backend, ($($cases)?), ($($required)?), (), ($($other)?),
+            training_repeatable_across
         );
     };
 }
@@ -70,6 +100,39 @@ macro_rules! __with_laws {
     };
 }
 
+/// The one list of the laws of training, in the same form.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_training_laws {
+    ($callback:ident, $($arguments:tt)*) => {
+        $crate::$callback! {
+            $($arguments)*;
+            integer_gradients_are_exact,
+            convolution_gradients_are_bounded,
+            attention_gradients_are_bounded,
+            batch_norm_gradients_are_bounded,
+            running_statistics_move,
+            activation_gradients_are_bounded,
+            layer_gradients_are_bounded,
+            steps_are_bounded,
+            constraints_are_kept,
+            two_trainings_give_the_same_bits,
+            checkpoints_continue_with_the_same_bits,
+            gradients_add_up,
+            input_gradient_may_be_unwanted,
+            gradients_are_handles,
+            trainable_layer_still_infers,
+            tape_keeps_no_more_than_it_may,
+            old_and_foreign_tapes_are_refused,
+            training_misfits_are_refused_by_name,
+            nan_and_infinity_stay_in_their_samples_gradients,
+            empty_batch_has_gradients_of_zero,
+            pool_backward_agrees_with_the_host,
+            backward_plan_fits
+        }
+    };
+}
+
 /// An expression: every law by name, as functions on one backend type.
 #[doc(hidden)]
 #[macro_export]
@@ -84,7 +147,7 @@ macro_rules! __law_table {
 macro_rules! __conformance_module {
     (
         $name:ident, $backend:expr, ($($cases:expr)?), ($($required:expr)?), ($($precision:expr)?),
-        ($($other:expr)?);
+        ($($other:expr)?), $across:ident;
         $($law:ident),*
     ) => {
         mod $name {
@@ -118,7 +181,9 @@ macro_rules! __conformance_module {
                     static OTHER: $crate::testing::Shared = $crate::testing::Shared::new();
                     let one = SHARED.get(module_path!(), required(), || $backend);
                     let other = OTHER.get(module_path!(), required(), || $other);
-                    $crate::testing::check_pair(one, other, module_path!(), (CASES, PRECISION));
+                    $crate::testing::check_pair(
+                        one, other, module_path!(), (CASES, PRECISION), $crate::testing::laws::$across,
+                    );
                 }
             )?
         }

@@ -35,6 +35,19 @@
 //! with the same error everywhere, NaN stays in its sample, an empty batch is empty, a prepared layer
 //! serves every shape and temperature, emitted sums are the pool.
 //!
+//! # The laws of training
+//! A backend that is [`Train`](crate::Train), too, gets a second module beside the first:
+//! ```no_run
+//! # use dyconv_core::Reference as MyBackend;
+//! dyconv_core::training_tests!(mine_training, Ok(MyBackend::default()));
+//! # fn main() {}
+//! ```
+//! They are of the same kinds, on a [`Lesson`]: a problem's call and the gradient that comes back for its output.
+//! Gradients are exact on integers and bounded on reals, where the forward's errors, which the tape keeps, travel
+//! backwards ([`estimate`](ExpectedLesson)); steps are bounded one by one, from the gradients that the backend had;
+//! two trainings give the same bits, and so does one that goes on from a checkpoint. The contract of
+//! [`Train`](crate::Train) comes beside: tapes, sums of gradients, refusals, NaN, empty batches.
+//!
 //! A law is a function of [`laws`], so you can call one on a [`Problem`] of your own.
 //!
 //! # When a law is broken
@@ -50,6 +63,7 @@ mod estimate;
 mod fill;
 mod instance;
 pub mod laws;
+mod lesson;
 mod macros;
 mod problem;
 mod settings;
@@ -57,8 +71,9 @@ mod strategy;
 mod suite;
 mod verdict;
 
-pub use estimate::{Estimate, Expected};
+pub use estimate::{Estimate, Expected, ExpectedLesson};
 pub use instance::{Instance, Ran};
+pub use lesson::{Contracts, Learned, Lesson, Trainee};
 pub use problem::{Data, Hint, Problem};
 pub use settings::Settings;
 pub use strategy::problems;

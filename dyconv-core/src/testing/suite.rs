@@ -171,13 +171,12 @@ pub fn check_pair<A: Backend, B: Backend>(
     other: Option<&B>,
     module: &str,
     (cases, precision): (u32, Precision),
+    test: fn(&A, &B, &Problem) -> Verdict,
 ) {
     let (Some(one), Some(other)) = (one, other) else { return };
     let settings = Settings::from_environment(cases);
     let law = "same_bits";
-    if let Err(broken) = for_all(law, &settings, |problem| {
-        super::laws::repeatable_across(one, other, &problem.clone().at(precision))
-    }) {
+    if let Err(broken) = for_all(law, &settings, |problem| test(one, other, &problem.clone().at(precision))) {
         let broken = Broken { problem: broken.problem.at(precision), ..broken };
         panic!("{module}: {} and {}: {broken}", one.info().id, other.info().id);
     }

@@ -79,6 +79,8 @@ use crate::{Handle, Params, Prepared, Result, Shape, reference};
 /// - *An empty batch* has gradients of 0 for every parameter, and empty ones for its tensors.
 /// - A layer that isn't dense in its own layout needs nothing special: the backward of [`Backend::relayout`] is
 ///   `relayout` back.
+///
+/// The feature `testing` holds a backend to all of this: `dyconv_core::training_tests!` makes one test per law.
 pub trait Train: Backend {
     /// What one forward leaves for its backward.
     type Tape: Tape;

@@ -9,8 +9,13 @@
 //! ([`Spread`]). Experts that are stored in fewer bits are rounded once more.
 
 mod attention;
+mod backward;
 mod spread;
+mod step;
 mod stored;
+
+pub use backward::ExpectedLesson;
+pub(super) use step::{Moved, moved};
 
 use super::instance::Instance;
 use crate::reference::{Evaluation, F64Layer, F64Tensor};
@@ -33,8 +38,12 @@ pub struct Expected {
     pub evaluation: Evaluation,
     /// π `[N, K]`.
     pub attention: Estimate,
+    /// y before batch norm, in the layer's layout.
+    pub convolved: Estimate,
     /// The batch's mean and biased variance.
     pub statistics: Option<[Estimate; 2]>,
+    /// What the activation takes, in the layer's layout.
+    pub preactivation: Estimate,
     /// The output, in the layer's layout.
     pub output: Estimate,
 }
@@ -62,10 +71,13 @@ impl Expected {
         stages.add_subnormal(&attention, &mut preactivation)?;
         stages.add_residual(&mut preactivation);
         let output = stages.activated(&preactivation);
+        let estimate = |value: &F64Tensor, error| Estimate { value: value.data().to_vec(), error };
         Ok(Self {
             attention: Estimate { value: evaluation.attention.clone(), error: attention },
+            convolved: estimate(&evaluation.convolved, convolved),
             statistics,
-            output: Estimate { value: evaluation.output.data().to_vec(), error: output },
+            preactivation: estimate(&evaluation.preactivation, preactivation),
+            output: estimate(&evaluation.output, output),
             evaluation,
         })
     }

@@ -126,7 +126,7 @@ fn estimated(what: &str, got: &Tensor, expected: &Estimate) -> Verdict {
     within(what, got, &expected.value, &expected.error)
 }
 
-fn real(problem: &Problem) -> Problem {
+pub(super) fn real(problem: &Problem) -> Problem {
     Problem { data: Data::Reals, ..problem.clone() }
 }
 
@@ -147,7 +147,7 @@ pub(super) fn with_head(problem: Problem) -> Problem {
 }
 
 /// The call with the reference's π in place of a head's.
-fn with_reference_attention(instance: &Instance) -> crate::Result<Instance> {
+pub(super) fn with_reference_attention(instance: &Instance) -> crate::Result<Instance> {
     if instance.config().attention().is_none() || instance.attention.is_some() {
         return Ok(instance.clone());
     }

@@ -12,6 +12,7 @@ mod metamorphic;
 mod misfit;
 mod pool;
 mod repeatable;
+mod train;
 
 pub use bounded::{
     activation_is_bounded, attention_is_bounded, batch_statistics_are_bounded, convolution_is_bounded,
@@ -30,6 +31,16 @@ pub use metamorphic::{
 pub use misfit::misfits_are_refused_by_name;
 pub use pool::{pool_agrees_with_the_host, relayout_agrees_with_the_host};
 pub use repeatable::{repeatable_across, streams_are_independent, two_runs_give_the_same_bits};
+pub use train::{
+    activation_gradients_are_bounded, all as all_of_training, attention_gradients_are_bounded,
+    backward_plan_fits, batch_norm_gradients_are_bounded, checkpoints_continue_with_the_same_bits,
+    constraints_are_kept, convolution_gradients_are_bounded, empty_batch_has_gradients_of_zero,
+    gradients_add_up, gradients_are_handles, input_gradient_may_be_unwanted, integer_gradients_are_exact,
+    layer_gradients_are_bounded, nan_and_infinity_stay_in_their_samples_gradients,
+    old_and_foreign_tapes_are_refused, pool_backward_agrees_with_the_host, running_statistics_move,
+    steps_are_bounded, tape_keeps_no_more_than_it_may, trainable_layer_still_infers,
+    training_misfits_are_refused_by_name, training_repeatable_across, two_trainings_give_the_same_bits,
+};
 
 use crate::testing::{Problem, Verdict};
 use crate::{Backend, Layout};

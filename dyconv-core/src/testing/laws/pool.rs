@@ -74,7 +74,7 @@ pub(super) fn mean_holds(got: &Tensor, x: &Tensor, slack: f64) -> Verdict {
 }
 
 /// A window that fits the shape.
-fn fitting_window(fill: &mut Fill, shape: Shape) -> Pool {
+pub(super) fn fitting_window(fill: &mut Fill, shape: Shape) -> Pool {
     let window = [shape.height(), shape.width()].map(|extent| 1 + fill.below(extent.min(4)));
     let stride = [1 + fill.below(3), 1 + fill.below(3)];
     let padding = window.map(|extent| fill.below(extent / 2 + 1));
@@ -82,7 +82,7 @@ fn fitting_window(fill: &mut Fill, shape: Shape) -> Pool {
 }
 
 /// A window that may well not fit.
-fn any_window(fill: &mut Fill) -> Pool {
+pub(super) fn any_window(fill: &mut Fill) -> Pool {
     let mut pair = |below| [fill.below(below), fill.below(below)];
     Pool::Max { window: pair(6), stride: pair(3), padding: pair(4) }
 }
