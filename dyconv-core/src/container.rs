@@ -4,6 +4,9 @@
 //! agree with shapes, and that they end where the bytes end, and it allocates nothing for the
 //! tensors. Two things it lets pass are refused here: names that occur twice (it keeps the last)
 //! and headers of up to 100 MB.
+//!
+//! What case files, weights of other frameworks and networks lie in. Its errors are reasons, in words: the caller
+//! knows the file, and puts both into an [`Error::File`](crate::Error::File).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,7 +25,7 @@ type Result<T> = std::result::Result<T, String>;
 
 /// What a container says of itself. Its errors are reasons; the caller knows the file.
 #[derive(Debug)]
-pub(crate) struct Header {
+pub struct Header {
     names: BTreeSet<String>,
     entries: Metadata,
 }
@@ -42,22 +45,31 @@ impl Header {
     }
 
     /// A metadata entry.
-    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+    pub fn metadata(&self, key: &str) -> Option<&str> {
         self.entries.metadata().as_ref()?.get(key).map(String::as_str)
     }
 
+    /// All metadata, in the order of its keys.
+    pub fn entries(&self) -> BTreeMap<&str, &str> {
+        let entries = self.entries.metadata().iter().flatten();
+        entries.map(|(key, value)| (key.as_str(), value.as_str())).collect()
+    }
+
     /// The names of the tensors, in order.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
 
     /// The shape of a tensor.
-    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.entries.info(name).map(|info| info.shape.as_slice())
     }
 
     /// Refuses what isn't f32.
-    pub(crate) fn check_f32(&self, name: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where the tensor has another type.
+    pub fn check_f32(&self, name: &str) -> Result<()> {
         match self.entries.info(name).map(|info| info.dtype) {
             Some(Dtype::F32) | None => Ok(()),
             Some(dtype) => Err(format!("tensor `{name}` is {dtype}; expected F32")),
@@ -67,14 +79,17 @@ impl Header {
 
 /// A header and the tensors' bytes.
 #[derive(Debug)]
-pub(crate) struct Container<'a> {
+pub struct Container<'a> {
     header: Header,
     data: &'a [u8],
 }
 
 impl<'a> Container<'a> {
     /// Splits a container's bytes, whose header may have up to `max_header`.
-    pub(crate) fn new(bytes: &'a [u8], max_header: usize) -> Result<Self> {
+    ///
+    /// # Errors
+    /// What is wrong with the header, or that the tensors don't take up what follows it.
+    pub fn new(bytes: &'a [u8], max_header: usize) -> Result<Self> {
         let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
             return Err(format!("{} bytes; expected a safetensors file", bytes.len()));
         };
@@ -84,12 +99,16 @@ impl<'a> Container<'a> {
     }
 
     /// The header.
-    pub(crate) fn header(&self) -> &Header {
+    #[must_use]
+    pub fn header(&self) -> &Header {
         &self.header
     }
 
     /// A tensor's elements; `None` where there is none of this name. Allocates as much as the bytes hold.
-    pub(crate) fn tensor(&self, name: &str) -> Result<Option<Vec<f32>>> {
+    ///
+    /// # Errors
+    /// Where the tensor isn't f32.
+    pub fn tensor(&self, name: &str) -> Result<Option<Vec<f32>>> {
         self.header.check_f32(name)?;
         let range = self.header.entries.info(name).map(|info| info.data_offsets.0..info.data_offsets.1);
         let bytes = range.and_then(|range| self.data.get(range));
@@ -114,8 +133,11 @@ fn header_len(length: [u8; LENGTH_BYTES], rest: u64, max_header: usize) -> Resul
 
 /// The bytes of a regular file whose header is sound, by its own account and by `check`: a device, or a
 /// huge file of something else, must not be read to its end.
+///
+/// # Errors
+/// Where it can't be read, isn't a regular file, or its header isn't sound.
 #[cfg(not(target_family = "wasm"))]
-pub(crate) fn read_file(
+pub fn read_file(
     path: &std::path::Path,
     max_header: usize,
     check: impl FnOnce(&Header) -> Result<()>,
@@ -146,8 +168,12 @@ pub(crate) fn read_file(
     Ok(bytes)
 }
 
-/// Puts a container together; tensors lie in the order given, metadata in that of their keys.
-pub(crate) fn write(
+/// Puts a container together; tensors lie in the order given, metadata in that of their keys. The same parts give
+/// the same bytes.
+///
+/// # Errors
+/// Where the header can't be written as JSON.
+pub fn write(
     metadata: &BTreeMap<&str, String>,
     tensors: &[(String, Vec<usize>, &[f32])],
 ) -> std::result::Result<Vec<u8>, serde_json::Error> {
@@ -169,6 +195,48 @@ pub(crate) fn write(
         bytes.extend(data.iter().flat_map(|value| value.to_le_bytes()));
     }
     Ok(bytes)
+}
+
+/// Writes a file under a temporary name in the same folder, then renames it, so that no reader ever sees half of it,
+/// and what was there before stays where this fails.
+///
+/// # Errors
+/// Where the folder or the file can't be written.
+#[cfg(not(target_family = "wasm"))]
+pub fn replace_file(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => std::path::Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".dyconv-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // As for any new file; the umask takes away what the user doesn't want.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// A reason made fit to be shown: it may quote names out of the file, which may be long or steer a terminal.
+#[must_use]
+pub fn printable(reason: &str) -> String {
+    const LONGEST: usize = 400;
+    let mut text: String = reason
+        .chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if reason.chars().nth(LONGEST).is_some() {
+        text.push('…');
+    }
+    text
 }
 
 /// The keys of a JSON object, each of which occurs once, as do those of what its values are.

@@ -48,7 +48,7 @@ mod accuracy;
 mod backend;
 pub mod case;
 mod config;
-mod container;
+pub mod container;
 mod cost;
 mod error;
 #[cfg(feature = "ndarray")]

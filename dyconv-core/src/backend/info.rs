@@ -160,3 +160,13 @@ pub enum Pool {
         padding: [usize; 2],
     },
 }
+
+impl Pool {
+    /// The output's shape for an input's.
+    ///
+    /// # Errors
+    /// Where a window or stride is 0, the padding exceeds half the window, or the padded input is smaller than the window.
+    pub fn output_shape(&self, input: Shape) -> Result<Shape> {
+        crate::reference::pool_output_shape(input, self)
+    }
+}

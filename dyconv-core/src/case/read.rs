@@ -2,9 +2,9 @@
 
 use super::schema::{MAX_HEADER, Schema};
 use super::{Case, Expected, ExpectedGradients, expected};
-use crate::container::Container;
 #[cfg(not(target_family = "wasm"))]
 use crate::container::read_file;
+use crate::container::{Container, printable};
 use crate::{Attention, DyConv2d, Error, Params, Result, Shape, Tensor};
 
 /// What stands for the path in errors of bytes that came from elsewhere.
@@ -32,20 +32,6 @@ impl Case {
         let case = bytes.and_then(|bytes| read(&bytes));
         case.map_err(|reason| Error::file(path.display(), printable(&reason)))
     }
-}
-
-/// Reasons quote names out of the file, which may be long or steer a terminal.
-fn printable(reason: &str) -> String {
-    const LONGEST: usize = 400;
-    let mut text: String = reason
-        .chars()
-        .take(LONGEST)
-        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-        .collect();
-    if reason.chars().nth(LONGEST).is_some() {
-        text.push('…');
-    }
-    text
 }
 
 fn read(bytes: &[u8]) -> Read<Case> {

@@ -32,7 +32,7 @@ impl Case {
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         let path = path.as_ref();
         let bytes = self.to_bytes()?;
-        replace_file(path, &bytes).map_err(|e| Error::file(path.display(), e))
+        container::replace_file(path, &bytes).map_err(|e| Error::file(path.display(), e))
     }
 
     fn tensors(&self) -> Vec<Named<'_>> {
@@ -70,26 +70,4 @@ fn image<'a>(name: &str, tensor: &'a Tensor) -> Named<'a> {
 
 fn matrix<'a>(name: &str, tensor: &'a Tensor) -> Named<'a> {
     (name.to_owned(), vec![tensor.shape().batch(), tensor.shape().channels()], tensor.data())
-}
-
-#[cfg(not(target_family = "wasm"))]
-fn replace_file(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => std::path::Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".dyconv-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // As for any new file; the umask takes away what the user doesn't want.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
 }

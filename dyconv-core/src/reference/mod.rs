@@ -28,6 +28,7 @@ pub use attention::Head;
 pub use backend::{Reference, ReferenceLayer, ReferenceStream, ReferenceTensor};
 pub use backward::{F64Gradients, Mixed, MixedInput, activate_backward, pool_backward};
 pub use evaluate::{Evaluation, F64Layer};
+pub(crate) use pool::output_shape as pool_output_shape;
 pub use pool::pool;
 #[cfg(all(feature = "testing", not(target_family = "wasm")))]
 pub(crate) use step::{norm_group, norm_share, step};

@@ -72,7 +72,7 @@ fn max(x: TensorView<'_>, window: [usize; 2], stride: [usize; 2], padding: [usiz
 }
 
 /// The shape that a pool makes of another.
-pub(super) fn output_shape(x: Shape, kind: &Pool) -> Result<Shape> {
+pub(crate) fn output_shape(x: Shape, kind: &Pool) -> Result<Shape> {
     let [rows, columns] = match *kind {
         Pool::GlobalMean => [1, 1],
         Pool::Max { window, stride, padding } => [
