@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use dyconv_core::{
-    Accuracy, Backend, Call, Config, DyConv2d, Error, Handle, Info, Layout, MaybeSend, Output, Pool, Prepare,
-    Prepared, Result, Shape, Tensor, TensorView, reference,
+    Accuracy, Backend, Call, CheckedCall, Config, DyConv2d, Error, Generation, Handle, Info, Layout,
+    MaybeSend, Output, Pool, Prepare, Prepared, Result, Shape, Tensor, TensorView, reference,
 };
 
+use crate::backward::HeadValues;
 use crate::fault::Fault;
 use crate::stages;
 
@@ -25,6 +26,18 @@ pub(crate) struct FaultyLayer {
     pub(crate) layer: DyConv2d,
     how: Prepare,
     pub(crate) first_temperature: OnceLock<f64>,
+    /// Which state of the parameters this is.
+    pub(crate) generation: Generation,
+}
+
+/// What a run computed on its way.
+pub(crate) struct Values {
+    pub(crate) fits: CheckedCall,
+    pub(crate) pi: Vec<f32>,
+    pub(crate) head: Option<HeadValues>,
+    pub(crate) convolved: Tensor,
+    pub(crate) normalized_by: Option<[Vec<f32>; 2]>,
+    pub(crate) preactivation: Tensor,
 }
 
 /// A host tensor with, perhaps, channel sums `[N, C]`.
@@ -44,9 +57,68 @@ impl Faulty {
         self.fault == Some(fault)
     }
 
-    /// Whether this run is one that sums backwards.
-    pub(crate) fn backwards(&self) -> bool {
-        self.has(Fault::OrderChangesBetweenRuns) && self.flip.fetch_xor(true, Ordering::Relaxed)
+    /// Whether this run is one that sums backwards, by this fault.
+    pub(crate) fn backwards(&self, fault: Fault) -> bool {
+        self.has(fault) && self.flip.fetch_xor(true, Ordering::Relaxed)
+    }
+
+    /// Whether the layer that was prepared last is one whose gradients are summed backwards.
+    pub(crate) fn learns_backwards(&self) -> bool {
+        self.has(Fault::OrderChangesBetweenLayers) && self.flip.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn run(
+        &self,
+        layer: &FaultyLayer,
+        call: &Call<'_, FaultyTensor>,
+    ) -> Result<(Output<FaultyTensor>, Values)> {
+        let call = if self.has(Fault::MisfitAccepted) && call.attention.is_some() {
+            (*call).temperature(None)
+        } else {
+            *call
+        };
+        let fits = call.check(layer)?;
+        if self.has(Fault::EmptyBatchRefused) && fits.input.is_empty() {
+            return Err(Error::invalid("batch", 0, "at least 1"));
+        }
+        if self.has(Fault::LayoutLabelDemanded) && call.input.layout() != layer.config().layout() {
+            return Err(Error::invalid("layout of input", call.input.layout(), "the layer's"));
+        }
+        let (pi, head) = stages::attention(self, layer, &fits, &call);
+        let mut y = stages::convolve(self, &layer.layer, &fits, &pi, &call.input.host);
+        let convolved = y.clone();
+        let statistics = stages::normalize(self, &layer.layer, &fits, &mut y)?;
+        let normalized_by = match (&statistics, &layer.layer.params().batch_norm) {
+            (Some(both), _) => Some(both.clone().map(Tensor::into_data)),
+            (None, norm) => norm.as_ref().map(|bn| [bn.running_mean.clone(), bn.running_var.clone()]),
+        };
+        let shared = call.residual.is_some_and(|residual| std::ptr::eq(residual, call.input));
+        let lost = self.has(Fault::ResidualIgnored) || (shared && self.has(Fault::SharedHandleTakenForOne));
+        let residual = call.residual.filter(|_| !lost);
+        let add = |y: &mut Tensor| {
+            let residual = residual.map(|r| r.host.data()).unwrap_or_default();
+            y.data_mut().iter_mut().zip(residual).for_each(|(y, r)| *y += r);
+        };
+        let late = self.has(Fault::ResidualAfterActivation);
+        if !late {
+            add(&mut y);
+        }
+        let preactivation = y.clone();
+        let before = call.emit_sums.then(|| stages::sums(&y));
+        stages::activate(self, layer.config().activation(), &mut y);
+        if late {
+            add(&mut y);
+        }
+        let after = call.emit_sums.then(|| stages::sums(&y));
+        let sums = if self.has(Fault::SumsBeforeActivation) { before } else { after };
+        if let Ok(mut last) = self.last_output.lock() {
+            *last = Some(y.clone());
+        }
+        let weights = Tensor::attention(fits.input.batch(), layer.config().experts(), pi.clone())?;
+        let output = Output::new(FaultyTensor { host: y, sums })
+            .attention(call.return_attention.then(|| weights.into()))
+            .statistics(statistics.map(|both| both.map(FaultyTensor::from)));
+        Ok((output, Values { fits, pi, head, convolved, normalized_by, preactivation }))
     }
 }
 
@@ -90,7 +162,13 @@ impl Backend for Faulty {
     }
 
     fn prepare(&self, layer: &DyConv2d, how: &Prepare) -> Result<FaultyLayer> {
-        Ok(FaultyLayer { layer: layer.clone(), how: *how, first_temperature: OnceLock::new() })
+        self.backwards(Fault::OrderChangesBetweenLayers);
+        Ok(FaultyLayer {
+            layer: layer.clone(),
+            how: *how,
+            first_temperature: OnceLock::new(),
+            generation: Generation::new(),
+        })
     }
 
     fn upload(&self, (): &mut (), host: TensorView<'_>) -> Result<FaultyTensor> {
@@ -103,46 +181,7 @@ impl Backend for Faulty {
         layer: &FaultyLayer,
         call: &Call<'_, FaultyTensor>,
     ) -> Result<Output<FaultyTensor>> {
-        let call = if self.has(Fault::MisfitAccepted) && call.attention.is_some() {
-            (*call).temperature(None)
-        } else {
-            *call
-        };
-        let fits = call.check(layer)?;
-        if self.has(Fault::EmptyBatchRefused) && fits.input.is_empty() {
-            return Err(Error::invalid("batch", 0, "at least 1"));
-        }
-        if self.has(Fault::LayoutLabelDemanded) && call.input.layout() != layer.config().layout() {
-            return Err(Error::invalid("layout of input", call.input.layout(), "the layer's"));
-        }
-        let pi = stages::attention(self, layer, &fits, &call);
-        let mut y = stages::convolve(self, &layer.layer, &fits, &pi, &call.input.host);
-        let statistics = stages::normalize(self, &layer.layer, &fits, &mut y)?;
-        let shared = call.residual.is_some_and(|residual| std::ptr::eq(residual, call.input));
-        let lost = self.has(Fault::ResidualIgnored) || (shared && self.has(Fault::SharedHandleTakenForOne));
-        let residual = call.residual.filter(|_| !lost);
-        let add = |y: &mut Tensor| {
-            let residual = residual.map(|r| r.host.data()).unwrap_or_default();
-            y.data_mut().iter_mut().zip(residual).for_each(|(y, r)| *y += r);
-        };
-        let late = self.has(Fault::ResidualAfterActivation);
-        if !late {
-            add(&mut y);
-        }
-        let before = call.emit_sums.then(|| stages::sums(&y));
-        stages::activate(self, layer.config().activation(), &mut y);
-        if late {
-            add(&mut y);
-        }
-        let after = call.emit_sums.then(|| stages::sums(&y));
-        let sums = if self.has(Fault::SumsBeforeActivation) { before } else { after };
-        if let Ok(mut last) = self.last_output.lock() {
-            *last = Some(y.clone());
-        }
-        let pi = Tensor::attention(fits.input.batch(), layer.config().experts(), pi)?;
-        Ok(Output::new(FaultyTensor { host: y, sums })
-            .attention(call.return_attention.then(|| pi.into()))
-            .statistics(statistics.map(|both| both.map(FaultyTensor::from))))
+        Ok(self.run(layer, call)?.0)
     }
 
     fn pool(&self, (): &mut (), x: &FaultyTensor, kind: &Pool) -> Result<FaultyTensor> {

@@ -3,45 +3,53 @@
 //! `cargo test --release -p dyconv-core --test planted -- --nocapture` prints which laws caught what.
 
 mod backend;
+mod backward;
 mod fault;
 mod stages;
+mod step;
+mod train;
 
 use dyconv_core::testing::{Settings, for_all, laws};
 
 use backend::Faulty;
-use fault::{ALL, Fault};
+use fault::{ALL, Fault, OF_TRAINING};
 
-/// The laws that a backend with this fault breaks, and what the first of them said.
-///
-/// The seed is fixed, since whether an error is caught must not be a matter of luck. The law that
-/// must catch it gets more problems than the others, which only fill the table.
-fn caught(fault: Option<Fault>, by: Option<&str>) -> (Vec<&'static str>, Option<String>) {
+/// The seed is fixed, since whether an error is caught must not be a matter of luck.
+const SEED: u64 = 20_240_613;
+
+/// What a law says of a backend with this fault, where that breaks it.
+fn said(fault: Option<Fault>, (name, law): (&'static str, laws::Law<Faulty>), cases: u32) -> Option<String> {
     let faulty = Faulty::new(fault);
+    let ran = for_all(name, &Settings::fixed(cases, SEED), |problem| law(&faulty, problem));
+    ran.err().map(|broken| broken.failure.to_string())
+}
+
+/// The laws of a forward that a backend with this fault breaks, and what the first of them said. The law that must
+/// catch it gets more problems than the others, which only fill the table.
+fn caught(fault: Fault, by: &str) -> (Vec<&'static str>, Option<String>) {
     let mut broken = Vec::new();
-    let mut said = None;
+    let mut first = None;
     for (name, law) in laws::all::<Faulty>() {
-        let cases = if by.is_none_or(|by| by == name) { 32 } else { 8 };
-        let settings = Settings::fixed(cases, 20_240_613);
-        if let Err(failure) = for_all(name, &settings, |problem| law(&faulty, problem)) {
+        let cases = if by == name { 32 } else { 8 };
+        if let Some(failure) = said(Some(fault), (name, law), cases) {
             broken.push(name);
-            said.get_or_insert_with(|| failure.failure.to_string());
+            first.get_or_insert(failure);
         }
     }
-    (broken, said)
+    (broken, first)
 }
 
 #[test]
 fn without_a_fault_every_law_is_kept() {
-    let (broken, said) = caught(None, None);
-    assert!(broken.is_empty(), "{broken:?}: {said:?}");
+    let all = laws::all::<Faulty>().into_iter().chain(laws::all_of_training()).collect();
+    let said = at_once(all, |law| said(None, law, 32).map(|failure| format!("{}: {failure}", law.0)));
+    let broken: Vec<String> = said.into_iter().flatten().collect();
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[test]
 fn every_planted_error_is_caught_by_the_law_that_is_there_for_it() {
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let threads = ALL.map(|(fault, law)| scope.spawn(move || caught(Some(fault), Some(law))));
-        threads.into_iter().map(|thread| thread.join().expect("laws don't panic")).collect()
-    });
+    let results = at_once(ALL.to_vec(), |(fault, law)| caught(fault, law));
     println!("| planted error | laws that caught it | the first said |\n| --- | --- | --- |");
     for ((fault, _), (broken, said)) in ALL.iter().zip(&results) {
         println!("| {fault:?} | {} | {} |", broken.join(", "), said.as_deref().unwrap_or(""));
@@ -49,4 +57,27 @@ fn every_planted_error_is_caught_by_the_law_that_is_there_for_it() {
     for ((fault, law), (broken, _)) in ALL.iter().zip(&results) {
         assert!(broken.contains(law), "{fault:?} slipped past {law}; caught by {broken:?}");
     }
+}
+
+#[test]
+fn every_planted_error_of_training_is_caught_by_the_law_that_is_there_for_it() {
+    let table = laws::all_of_training::<Faulty>();
+    let of = |by| table.iter().find(|(name, _)| *name == by).copied().expect("a law of training");
+    let results = at_once(OF_TRAINING.to_vec(), |(fault, by)| said(Some(fault), of(by), 64));
+    println!("| planted error | law | it said |\n| --- | --- | --- |");
+    for ((fault, by), failure) in OF_TRAINING.iter().zip(&results) {
+        println!("| {fault:?} | {by} | {} |", failure.as_deref().unwrap_or("nothing"));
+    }
+    for ((fault, by), failure) in OF_TRAINING.iter().zip(&results) {
+        assert!(failure.is_some(), "{fault:?} slipped past {by}");
+    }
+}
+
+/// What `f` makes of each, on a thread each.
+fn at_once<T: Send, R: Send>(of: Vec<T>, f: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let f = &f;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = of.into_iter().map(|one| scope.spawn(move || f(one))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("laws don't panic")).collect()
+    })
 }

@@ -6,18 +6,19 @@ use dyconv_core::{
 };
 
 use crate::backend::{Faulty, FaultyLayer, FaultyTensor};
+use crate::backward::HeadValues;
 use crate::fault::Fault;
 
-/// π `[N, K]`.
+/// π `[N, K]`, and what the head computed on its way.
 pub(crate) fn attention(
     backend: &Faulty,
     layer: &FaultyLayer,
     fits: &CheckedCall,
     call: &Call<'_, FaultyTensor>,
-) -> Vec<f32> {
+) -> (Vec<f32>, Option<HeadValues>) {
     let given = call.attention.map(|pi| pi.host.data().to_vec());
     match (fits.attention, given, &layer.layer.params().attention) {
-        (AttentionSource::Given, Some(pi), _) => pi,
+        (AttentionSource::Given, Some(pi), _) => (pi, None),
         (AttentionSource::Head { temperature }, _, Some(head)) => {
             let temperature =
                 match (backend.has(Fault::TemperatureMissing), backend.has(Fault::TemperatureSticks)) {
@@ -26,21 +27,24 @@ pub(crate) fn attention(
                     _ => temperature,
                 };
             let pooled = pool(backend, layer, call.input);
-            let rows = pooled.chunks_exact(fits.input.channels());
-            rows.flat_map(|row| {
-                let hidden = head.fc1.as_ref().map(|fc1| dense(fc1, row));
-                let hidden = hidden.map(|mut hidden| {
-                    if !backend.has(Fault::HiddenReluMissing) {
-                        hidden.iter_mut().filter(|u| **u < 0.0).for_each(|u| *u = 0.0);
-                    }
-                    hidden
-                });
-                let logits = dense(&head.fc2, hidden.as_deref().unwrap_or(row));
-                squash(backend, layer.config(), logits, temperature as f32)
-            })
-            .collect()
+            let rows = || pooled.chunks_exact(fits.input.channels());
+            let hidden = head.fc1.as_ref().map(|fc1| {
+                let mut hidden: Vec<f32> = rows().flat_map(|row| dense(fc1, row)).collect();
+                if !backend.has(Fault::HiddenReluMissing) {
+                    hidden.iter_mut().filter(|u| **u < 0.0).for_each(|u| *u = 0.0);
+                }
+                hidden
+            });
+            let logits =
+                |row: &[f32]| squash(backend, layer.config(), dense(&head.fc2, row), temperature as f32);
+            let units = head.fc2.weight.len() / layer.config().experts();
+            let pi = match &hidden {
+                Some(hidden) => hidden.chunks_exact(units).flat_map(logits).collect(),
+                None => rows().flat_map(logits).collect(),
+            };
+            (pi, Some(HeadValues { pooled, hidden }))
         }
-        _ => vec![1.0; fits.input.batch()],
+        _ => (vec![1.0; fits.input.batch()], None),
     }
 }
 
@@ -59,7 +63,7 @@ pub(crate) fn sums(x: &Tensor) -> Vec<f32> {
     sums
 }
 
-fn each(shape: Shape, mut f: impl FnMut([usize; 4])) {
+pub(crate) fn each(shape: Shape, mut f: impl FnMut([usize; 4])) {
     for n in 0..shape.batch() {
         for c in 0..shape.channels() {
             for row in 0..shape.height() {
@@ -92,7 +96,7 @@ fn squash(backend: &Faulty, config: &Config, logits: Vec<f32>, temperature: f32)
     powers.iter().map(|power| power / sum).collect()
 }
 
-fn aggregate(pi: &[f32], experts: &[f32], shift: usize, round: impl Fn(f32) -> f32) -> Vec<f32> {
+pub(crate) fn aggregate(pi: &[f32], experts: &[f32], shift: usize, round: impl Fn(f32) -> f32) -> Vec<f32> {
     let len = experts.len() / pi.len();
     let mut mixed = vec![0.0; len];
     for (k, p) in pi.iter().enumerate() {
@@ -124,7 +128,7 @@ pub(crate) fn convolve(
         true => &relabelled(x),
         false => x,
     };
-    let backwards = backend.backwards();
+    let backwards = backend.backwards(Fault::OrderChangesBetweenRuns);
     let taps = Taps::new(backend, config, fits);
     Tensor::from_fn(fits.output, config.layout(), |[n, o, oy, ox]| {
         let whole = |extent: usize, tile: usize| if extent > tile { extent / tile * tile } else { extent };
@@ -164,7 +168,7 @@ fn relabelled(x: &Tensor) -> Tensor {
 }
 
 /// Where the kernel stands.
-struct Taps {
+pub(crate) struct Taps {
     kernel: [usize; 2],
     stride: [usize; 2],
     dilation: [usize; 2],
@@ -173,7 +177,7 @@ struct Taps {
 }
 
 impl Taps {
-    fn new(backend: &Faulty, config: &Config, fits: &CheckedCall) -> Self {
+    pub(crate) fn new(backend: &Faulty, config: &Config, fits: &CheckedCall) -> Self {
         let (kernel, stride) = (config.kernel_size(), config.stride());
         let mut before = fits.geometry.before;
         if backend.has(Fault::PaddingOffByOne) {
@@ -197,7 +201,7 @@ impl Taps {
     }
 
     /// Taps of an output that stand inside the input, and where.
-    fn under(&self, output: [usize; 2]) -> impl Iterator<Item = (usize, [usize; 2])> {
+    pub(crate) fn under(&self, output: [usize; 2]) -> impl Iterator<Item = (usize, [usize; 2])> {
         let at = move |axis: usize, k: usize| {
             let padded = output[axis] * self.stride[axis] + k * self.dilation[axis];
             padded.checked_sub(self.before[axis]).filter(|position| *position < self.input[axis])
