@@ -13,11 +13,11 @@ use crate::kernels::mixing::mixing;
 use crate::kernels::normalize::{normalize, statistics};
 use crate::kernels::output::{Columns, split};
 use crate::kernels::pool::channel_sums;
-use crate::kernels::winograd::{Image, transform_input, winograd};
+use crate::kernels::winograd::winograd;
 use crate::lanes::Lanes;
 use crate::layer::SimdLayer;
 use crate::pack::Block;
-use crate::plan::{MOST_SAMPLES, Part, Plan, Reading, Tiles};
+use crate::plan::{Division, MOST_SAMPLES, Part, Plan, Reading};
 use crate::stream::{Scratch, SimdStream};
 use crate::tensor::Source;
 use crate::threads::Threads;
@@ -110,27 +110,24 @@ impl Run<'_> {
             let (now, rest) = std::mem::take(&mut sums).split_at_mut(wanted * count * out.channels());
             sums = rest;
             let blocks = &self.layer.packed.blocks;
-            let shared = count.div_ceil(self.plan.samples) * blocks.len();
+            let shared = [count.div_ceil(self.plan.samples), blocks.len()];
             // Channel sums aren't divided, so neither are blocks whose sums are asked for.
-            let parts = if wanted == 0 { self.plan.parts(self.threads.count(), shared) } else { 1 };
-            let items = groups(&self.plan, blocks, parts, out, chunk, now);
-            self.threads.for_each(items, |(i, block, part, shares)| {
+            let division = self.plan.division(self.threads.count(), shared, wanted == 0);
+            let items = groups(&self.plan, blocks, division, out, chunk, now);
+            self.threads.for_each(items, |(i, blocks, part, shares)| {
                 let x = |i: usize| match copied {
                     0 => self.sample(first + i),
                     _ => &copies[i * copied..][..copied],
                 };
-                self.block(lanes, pi, x, [first, i], (block, &part), shares);
+                self.blocks(lanes, pi, x, [first, i], (blocks, &part), shares);
             });
         }
         self.stream.copies = copies;
         self.output = output;
     }
 
-    /// The padded copies or transformed tiles of some samples.
+    /// The padded copies of some samples.
     fn copy<L: Lanes>(&self, lanes: L, first: usize, copies: &mut [f32]) {
-        if let Reading::Tiles(tiles) = &self.plan.reading {
-            return self.transform(lanes, tiles, first, copies);
-        }
         let Some(window) = &self.plan.copy else { return };
         let layout = self.layer.config().layout();
         let rows = copies.chunks_exact_mut(window.row).enumerate();
@@ -140,39 +137,14 @@ impl Run<'_> {
         });
     }
 
-    /// Winograd's tiles of some samples: block of tile rows by block.
-    fn transform<L: Lanes>(&self, lanes: L, tiles: &Tiles, first: usize, v: &mut [f32]) {
-        let config = self.layer.config();
-        let (step, all) = (self.plan.step, self.plan.reduction_channels);
-        let items = v.chunks_exact_mut(tiles.v_len()).enumerate().flat_map(|(i, v)| {
-            let pieces = v.chunks_exact_mut(tiles.v_block()).enumerate();
-            pieces.map(move |(piece, v)| (first + i, piece, v))
-        });
-        let blocks = tiles.blocks().count();
-        self.threads.for_each(items, |(sample, piece, v)| {
-            let slab = piece / blocks;
-            let (group, from) = (slab / tiles.steps, slab % tiles.steps * step);
-            let image = Image {
-                x: self.sample(sample),
-                layout: config.layout(),
-                in_channels: config.in_channels(),
-                geometry: &self.plan.geometry,
-                channels: [group * all + from, step.min(all - from)],
-            };
-            self.stream.scratch.with(|Scratch { plane, .. }| {
-                transform_input(lanes, tiles, piece % blocks, image, plane, v);
-            });
-        });
-    }
-
-    /// A part of a block of some samples, from the `i`th after `first` on.
-    fn block<'x, L: Lanes>(
+    /// A part of some blocks of some samples, from the `i`th after `first` on.
+    fn blocks<'x, L: Lanes>(
         &'x self,
         lanes: L,
         pi: &'x [f32],
         x: impl Fn(usize) -> &'x [f32],
         [first, i]: [usize; 2],
-        (block, part): (&Block, &Part),
+        (blocks, part): (&[Block], &Part),
         shares: [Option<Share<'x>>; MOST_SAMPLES],
     ) {
         let (config, plan) = (self.layer.config(), &*self.plan);
@@ -196,19 +168,22 @@ impl Run<'_> {
             next += 1;
             Some(Work { sample: sample(next - 1), target, sums })
         });
-        self.stream.scratch.with(|scratch| match &plan.reading {
-            Reading::Planes(_) | Reading::Channels => {
+        let packed = &self.layer.packed;
+        self.stream.scratch.with(|scratch| match (&plan.reading, blocks) {
+            (Reading::Tiles(tiles), _) => {
+                winograd(lanes, (plan, tiles), packed, (blocks, part), &mut work, scratch);
+            }
+            // Others take a block at a time.
+            (Reading::Planes(_) | Reading::Channels, [block]) => {
                 for Work { sample, target, sums } in work.iter_mut().flatten() {
-                    depthwise(lanes, plan, &self.layer.packed, block, sample, (target, sums), scratch);
+                    depthwise(lanes, plan, packed, block, sample, (target, sums), scratch);
                 }
             }
-            Reading::Points { .. } => mixing(lanes, plan, &self.layer.packed, block, &mut work, scratch),
-            Reading::Tiles(tiles) => {
-                winograd(lanes, (plan, tiles), &self.layer.packed, block, &mut work, scratch);
+            (Reading::Points { .. }, [block]) => mixing(lanes, plan, packed, block, &mut work, scratch),
+            (Reading::Windows { .. } | Reading::Strided { .. }, [block]) => {
+                convolve(lanes, plan, packed, (block, part), &mut work, scratch);
             }
-            Reading::Windows { .. } | Reading::Strided { .. } => {
-                convolve(lanes, plan, &self.layer.packed, (block, part), &mut work, scratch);
-            }
+            _ => unreachable!("{} blocks", blocks.len()),
         });
     }
 
@@ -233,46 +208,55 @@ impl Run<'_> {
     }
 }
 
-/// Where a part of a block of a sample goes.
+/// Where a part of some blocks of a sample goes.
 struct Share<'a> {
     target: Columns<'a>,
     /// Its channel sums, where they are asked for.
     sums: &'a mut [f32],
 }
 
-/// Every part of every block of as many samples as share its experts, with the first one's number: `output` is theirs and
-/// `sums`, where asked for.
+/// Every part of every run of blocks of as many samples as share its experts, with the first one's number: `output` is
+/// theirs and `sums`, where asked for.
 fn groups<'a>(
     plan: &'a Plan,
     blocks: &'a [Block],
-    parts: usize,
+    division: Division,
     out: Shape,
     output: &'a mut [f32],
     sums: &'a mut [f32],
-) -> impl Iterator<Item = (usize, &'a Block, Part, [Option<Share<'a>>; MOST_SAMPLES])> {
+) -> impl Iterator<Item = (usize, &'a [Block], Part, [Option<Share<'a>>; MOST_SAMPLES])> {
     let count = output.len() / out.sample_len();
     let mut samples = output.chunks_exact_mut(out.sample_len());
     let wanted = !sums.is_empty();
     let mut sums = sums.chunks_exact_mut(out.channels());
-    let cut = plan.cut(parts);
+    let cut = plan.cut(division.parts);
+    let channels = |blocks: &[Block]| blocks.iter().map(|block| block.channels).sum::<usize>();
+    let blocks = blocks.chunks(division.blocks);
     (0..count).step_by(plan.samples).flat_map(move |i| {
         let pixels = cut.clone().map(|part| part.pixels());
         let mut samples: [_; MOST_SAMPLES] = std::array::from_fn(|j| {
             let sample = if j < plan.samples { samples.next()? } else { return None };
             let sums = sums.next().unwrap_or_default();
-            Some((split(plan.config.layout(), sample, out.pixels(), blocks, pixels.clone()), sums))
+            let targets = split(
+                plan.config.layout(),
+                sample,
+                out.pixels(),
+                blocks.clone().map(channels),
+                pixels.clone(),
+            );
+            Some((targets, sums))
         });
         let cut = cut.clone();
-        blocks.iter().flat_map(move |block| cut.clone().map(move |part| (block, part))).map(
-            move |(block, part)| {
+        blocks.clone().flat_map(move |blocks| cut.clone().map(move |part| (blocks, part))).map(
+            move |(blocks, part)| {
                 let shares = samples.each_mut().map(|sample| {
                     let (targets, sums) = sample.as_mut()?;
-                    let channels = if wanted { block.channels } else { 0 };
-                    let (own, rest) = std::mem::take(sums).split_at_mut(channels);
+                    let (own, rest) =
+                        std::mem::take(sums).split_at_mut(if wanted { channels(blocks) } else { 0 });
                     *sums = rest;
                     targets.next().map(|target| Share { target, sums: own })
                 });
-                (i, block, part, shares)
+                (i, blocks, part, shares)
             },
         )
     })

@@ -27,6 +27,8 @@ pub struct SimdStream {
 pub(crate) struct Scratch {
     /// Aggregated weights.
     pub(crate) panel: Buffer,
+    /// Winograd's transformed input.
+    pub(crate) tiles: Buffer,
     /// b~ + shift.
     pub(crate) offset: Buffer,
     /// Sums of all tiles, where they wait for the next step.

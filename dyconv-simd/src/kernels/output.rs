@@ -10,26 +10,24 @@ use std::slice;
 
 use dyconv_core::Layout;
 
-use crate::pack::Block;
-
-/// Cuts one sample's output among blocks, which are ascending and together all channels, and each block among `parts`,
-/// numbers of pixels that are together all of them. A piece has a row for each pixel or, channels first, each channel.
-pub(crate) fn split<'a, P: Iterator<Item = usize> + Clone>(
+/// Cuts one sample's output among `blocks`, numbers of channels that are together all of them, and each block among
+/// `parts`, the same of pixels. A piece has a row for each pixel or, channels first, each channel.
+pub(crate) fn split<'a, B: Iterator<Item = usize>, P: Iterator<Item = usize> + Clone>(
     layout: Layout,
     sample: &'a mut [f32],
     pixels: usize,
-    blocks: &'a [Block],
+    blocks: B,
     parts: P,
-) -> impl Iterator<Item = Columns<'a>> + use<'a, P> {
+) -> impl Iterator<Item = Columns<'a>> + use<'a, B, P> {
     let channels = sample.len() / pixels;
     let mut rest = match layout {
         Layout::Nchw => Columns::new(sample, pixels),
         Layout::Nhwc => Columns::new(sample, channels),
     };
-    blocks.iter().flat_map(move |block| {
+    blocks.flat_map(move |channels| {
         let mut block = match layout {
-            Layout::Nchw => rest.take_rows(block.channels),
-            Layout::Nhwc => rest.take_columns(block.channels),
+            Layout::Nchw => rest.take_rows(channels),
+            Layout::Nhwc => rest.take_columns(channels),
         };
         parts.clone().map(move |pixels| match layout {
             Layout::Nchw => block.take_columns(pixels),
@@ -103,6 +101,15 @@ impl Columns<'_> {
         Columns { ..*self }
     }
 
+    /// Some of its channels, from `first` on.
+    pub(crate) fn channels(&mut self, layout: Layout, first: usize, channels: usize) -> Columns<'_> {
+        let [rows, width] = [self.rows, self.width];
+        match layout {
+            Layout::Nchw => self.part([first, 0], [channels, width]),
+            Layout::Nhwc => self.part([0, first], [rows, channels]),
+        }
+    }
+
     /// Some of its rows, from `row` on, and of their columns, from `column` on.
     #[inline(always)]
     pub(crate) fn part(&mut self, [row, column]: [usize; 2], [rows, width]: [usize; 2]) -> Columns<'_> {
@@ -129,30 +136,19 @@ impl Columns<'_> {
 mod tests {
     use super::*;
 
-    fn blocks(widths: &[usize]) -> Vec<Block> {
-        let mut first = 0;
-        let place = |&channels: &usize| {
-            let block = Block { input: 0, first, channels, vectors: 1, lanes_before: 0 };
-            first += channels;
-            block
-        };
-        widths.iter().map(place).collect()
-    }
-
     #[test]
     fn every_element_belongs_to_one_piece() {
-        let blocks = &blocks(&[3, 1, 4]);
-        let parts = [2, 3];
+        let (blocks, parts) = ([3, 1, 4], [2, 3]);
         for layout in Layout::ALL {
             let mut out = vec![0.0; 8 * 5];
             std::thread::scope(|scope| {
-                let pieces = split(layout, &mut out, 5, blocks, parts.into_iter());
+                let pieces = split(layout, &mut out, 5, blocks.into_iter(), parts.into_iter());
                 for (i, mut piece) in pieces.enumerate() {
                     scope.spawn(move || {
                         for row in 0..piece.rows() {
                             piece.row_mut(row).iter_mut().for_each(|x| *x += i as f32 + 1.0);
                         }
-                        let (channels, pixels) = (blocks[i / 2].channels, parts[i % 2]);
+                        let (channels, pixels) = (blocks[i / 2], parts[i % 2]);
                         let extent = [piece.rows(), piece.row_mut(0).len()];
                         assert_eq!(
                             extent,
@@ -177,6 +173,8 @@ mod tests {
         let mut part = whole.part([1, 2], [2, 2]);
         assert_eq!((part.row_mut(0).to_vec(), part.row_mut(1)), (vec![7.0, 8.0], &mut [12.0, 13.0][..]));
         part.row_mut(1).fill(0.0);
+        assert_eq!(whole.channels(Layout::Nchw, 3, 1).row_mut(0), &mut [15.0, 16.0, 17.0, 18.0]);
+        assert_eq!(whole.channels(Layout::Nhwc, 1, 2).row_mut(3), &mut [16.0, 17.0]);
         assert_eq!(out.iter().filter(|&&x| x == 0.0).count(), 3);
         let mut planes = [1.0; 6];
         Columns::new(&mut planes, 3).take_rows(1).planes().fill(0.0);
@@ -194,19 +192,19 @@ mod tests {
     #[test]
     #[should_panic(expected = "columns are given away once")]
     fn more_columns_than_there_are_cannot_be_taken() {
-        split(Layout::Nhwc, &mut [0.0; 8], 2, &blocks(&[3, 2]), [2].into_iter()).for_each(drop);
+        split(Layout::Nhwc, &mut [0.0; 8], 2, [3, 2].into_iter(), [2].into_iter()).for_each(drop);
     }
 
     #[test]
     #[should_panic(expected = "rows are given away once")]
     fn more_rows_than_there_are_cannot_be_taken() {
-        split(Layout::Nhwc, &mut [0.0; 8], 2, &blocks(&[4]), [1, 2].into_iter()).for_each(drop);
+        split(Layout::Nhwc, &mut [0.0; 8], 2, [4].into_iter(), [1, 2].into_iter()).for_each(drop);
     }
 
     #[test]
     #[should_panic(expected = "a row of the matrix")]
     fn rows_beyond_the_last_cannot_be_reached() {
-        for mut piece in split(Layout::Nhwc, &mut [0.0; 8], 2, &blocks(&[4]), [1, 1].into_iter()) {
+        for mut piece in split(Layout::Nhwc, &mut [0.0; 8], 2, [4].into_iter(), [1, 1].into_iter()) {
             piece.row_mut(1)[0] = 1.0;
         }
     }

@@ -38,15 +38,17 @@ impl Plan {
     ) -> Result<dyconv_core::Plan> {
         let total = self.cost(input)?.total();
         let output = self.config.output_shape(input)?;
-        let copies = self.copied().saturating_mul(input.batch());
+        let copies = self.rewritten().saturating_mul(input.batch());
         let bytes = total.bytes.saturating_add(floats(copies.saturating_mul(2)));
-        let blocks = input.batch().max(1).div_ceil(self.samples).saturating_mul(self.blocks());
-        let workers = threads.min(blocks.saturating_mul(self.parts(threads, blocks)));
+        let (groups, blocks) = (input.batch().max(1).div_ceil(self.samples), self.blocks());
+        let division = self.division(threads, [groups, blocks], true);
+        let items = groups.saturating_mul(blocks.div_ceil(division.blocks)).saturating_mul(division.parts);
+        let workers = threads.min(items);
         let peak = floats(input.len())
             .saturating_add(floats(output.len()))
             .saturating_add(floats(self.copied().saturating_mul(self.at_once(threads, input.batch()))))
             .saturating_add(floats(
-                self.scratch(self.samples.min(input.batch().max(1))).saturating_mul(workers),
+                self.scratch(self.samples.min(input.batch().max(1)), division.parts).saturating_mul(workers),
             ))
             .saturating_add(resident as u64);
         Ok(dyconv_core::Plan::new(self.name(), total.multiply_adds, bytes, peak, self.accuracy()))
@@ -96,12 +98,24 @@ impl Plan {
         Ok(cost)
     }
 
+    /// Floats that the input becomes before products are taken of it: a padded copy, or V.
+    fn rewritten(&self) -> usize {
+        match &self.reading {
+            Reading::Tiles(tiles) => {
+                let blocks = tiles.rows.len().div_ceil(tiles.block);
+                tiles.v_len(blocks).saturating_mul(self.config.groups())
+            }
+            _ => self.copied(),
+        }
+    }
+
     fn blocks(&self) -> usize {
         blocks(&self.config, self.kernel.family(), self.traits).len()
     }
 
-    /// Floats that each thread keeps for so many samples at once: a panel, offsets, channel sums, sums that wait, a plane of a depthwise layer.
-    fn scratch(&self, samples: usize) -> usize {
+    /// Floats that each thread keeps for so many samples at once, of pixels in so many parts: a panel, offsets, channel
+    /// sums, sums that wait, a plane of a depthwise layer, Winograd's tiles.
+    fn scratch(&self, samples: usize, parts: usize) -> usize {
         let Traits { width, vectors, .. } = self.traits;
         let taps = self.config.taps();
         if self.kernel == Kernel::Depthwise {
@@ -124,7 +138,9 @@ impl Plan {
             };
             let strip = tiles.size.outputs().min(height) * columns * lanes;
             let plane = strip.max(turned * tiles.row);
-            return tiles.u_len(lanes) + tiles.m_len(lanes) * samples + lanes * (2 + width) + plane;
+            let blocks = tiles.rows.len().div_ceil(parts).div_ceil(tiles.block);
+            let sample = tiles.v_len(blocks) + tiles.m_len(blocks, lanes);
+            return tiles.u_len(lanes) + sample * samples + lanes * (2 + width) + plane;
         }
         let panel = if self.kernel == Kernel::Mixing { self.patch_pixels() } else { self.step * taps };
         (panel + 1 + width + self.waiting(&self.whole())) * vectors * width * samples

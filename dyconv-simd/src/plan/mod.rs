@@ -12,7 +12,7 @@ use dyconv_core::{Config, Geometry, Layout, Precision, Result};
 
 pub(crate) use self::batch::MOST_SAMPLES;
 use self::cost::slots;
-pub(crate) use self::part::Part;
+pub(crate) use self::part::{Division, Part};
 pub(crate) use self::patch::Patch;
 use self::patch::patch;
 pub(crate) use self::winograd::{Cut, Size, Tiles};
@@ -265,12 +265,9 @@ impl Plan {
         self.config.layout() == Layout::Nchw
     }
 
-    /// The copy or transform of the input that every sample needs, in floats; 0 where it is read as it lies.
+    /// The copy of the input that every sample needs, in floats; 0 where it is read as it lies.
     pub(crate) fn copied(&self) -> usize {
-        match &self.reading {
-            Reading::Tiles(tiles) => tiles.v_len(),
-            _ => self.copy.as_ref().map_or(0, Window::len),
-        }
+        self.copy.as_ref().map_or(0, Window::len)
     }
 }
 

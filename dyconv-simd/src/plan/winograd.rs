@@ -6,13 +6,19 @@
 //! smaller tile has no part in the products at the points that it lacks.
 //!
 //! ```text
-//! per sample   V  [group][step][block of tile rows][row point][column point][tile][input channel of the step]
-//! per thread   U  [row point][column point][input channel of the step][vector][lane]
-//!              M  [block of tile rows][row point][column point][tile][vector][lane]
+//! V  [step][block of tile rows][row point][column point][tile][input channel of the step]
+//! U  [row point][column point][input channel of the step][vector][lane]
+//! M  [block of tile rows][row point][column point][tile][vector][lane]
 //! ```
+//!
+//! All of it belongs to the thread that computes the tiles: V of one group's input channels, U of one block of output
+//! channels and one step, M of one block.
 //!
 //! From one pair of points to the next it is an odd number of cache lines: a transform writes or reads all pairs at once,
 //! and with a power of two they would compete for the same few places of a first-level cache.
+
+use std::ops::Range;
+use std::slice::Chunks;
 
 use dyconv_core::{Config, Error, Geometry, Result};
 
@@ -74,7 +80,6 @@ pub(crate) struct Tiles {
     pub(crate) row: usize,
     /// Steps of the reduction.
     pub(crate) steps: usize,
-    groups: usize,
 }
 
 /// What a block of tile rows reads of V and keeps in M may take. It goes by once, pair of points by pair, so it may be half
@@ -105,9 +110,8 @@ impl Tiles {
             columns,
             row,
             steps: channels.div_ceil(step),
-            groups: config.groups(),
         };
-        let v = (tiles.groups * tiles.steps * blocks) as f64 * (size.points().pow(2) * tile_row) as f64;
+        let v = (tiles.steps * blocks) as f64 * (size.points().pow(2) * tile_row) as f64;
         if v > isize::MAX as f64 {
             return Err(Error::OutOfMemory { requested: u64::MAX, in_use: 0, budget: isize::MAX as u64 });
         }
@@ -119,9 +123,17 @@ impl Tiles {
         self.row.min(channels)
     }
 
-    /// Blocks of tile rows.
-    pub(crate) fn blocks(&self) -> impl Iterator<Item = &[Cut]> {
-        self.rows.chunks(self.block)
+    /// The rows of tiles that compute these outputs, which begin and end with one, in blocks.
+    pub(crate) fn blocks(&self, outputs: &Range<usize>) -> Chunks<'_, Cut> {
+        let [start, end] =
+            [outputs.start, outputs.end].map(|output| self.rows.partition_point(|cut| cut.start < output));
+        self.rows[start..end].chunks(self.block)
+    }
+
+    /// The outputs of some rows of tiles.
+    pub(crate) fn outputs(&self, rows: Range<usize>) -> Range<usize> {
+        let end = |row: usize| self.rows[..row].last().map_or(0, |cut| cut.start + cut.outputs);
+        end(rows.start)..end(rows.end)
     }
 
     /// Tiles of a block that have a part at a pair of points: rows of tiles times columns.
@@ -165,14 +177,9 @@ impl Tiles {
         self.pairs() * self.v_apart()
     }
 
-    /// Floats of V.
-    pub(crate) fn v_len(&self) -> usize {
-        self.groups * self.steps * self.blocks().count() * self.v_block()
-    }
-
-    /// Where V of a group's step begins.
-    pub(crate) fn v_step(&self, group: usize, step: usize) -> usize {
-        (group * self.steps + step) * self.blocks().count() * self.v_block()
+    /// Floats of V of so many blocks of tile rows.
+    pub(crate) fn v_len(&self, blocks: usize) -> usize {
+        self.steps * blocks * self.v_block()
     }
 
     /// Floats of M of a block of tile rows.
@@ -180,9 +187,9 @@ impl Tiles {
         self.pairs() * self.m_apart(lanes)
     }
 
-    /// Floats of M: of one block, or of all where sums wait for the next step.
-    pub(crate) fn m_len(&self, lanes: usize) -> usize {
-        let waiting = if self.steps > 1 { self.blocks().count() } else { 1 };
+    /// Floats of M: of one of so many blocks, or of all where sums wait for the next step.
+    pub(crate) fn m_len(&self, blocks: usize, lanes: usize) -> usize {
+        let waiting = if self.steps > 1 { blocks } else { 1 };
         waiting * self.m_block(lanes)
     }
 
@@ -259,6 +266,18 @@ mod tests {
                 assert!(next == extent && cuts.is_sorted_by_key(|cut| MOST - cut.outputs));
             }
         }
+    }
+
+    #[test]
+    fn rows_of_tiles_are_found_by_their_outputs() {
+        let options = dyconv_core::Options::new(64, 64).kernel_size([3, 3]);
+        let config = options.padding(dyconv_core::Padding::Same).build().unwrap();
+        let geometry = config.geometry(14, 14).unwrap();
+        let tiles = Tiles::new(Size::Four, &config, &geometry, crate::plan::tests::AVX512).unwrap();
+        assert_eq!(tiles.outputs(1..3), 4..11);
+        let rows: Vec<Cut> = tiles.blocks(&(4..11)).flatten().copied().collect();
+        assert_eq!(rows, [Cut { start: 4, outputs: 4 }, Cut { start: 8, outputs: 3 }]);
+        assert_eq!(tiles.blocks(&tiles.outputs(0..4)).flatten().count(), 4);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! V = B·x·Bᵀ of the tiles of a block, once for all output channels and threads: the vector over input channels.
+//! V = B·x·Bᵀ of a block of tile rows, once for all output channels that a thread computes: the vector over input channels.
 
 use std::ops::Range;
 
@@ -11,28 +11,27 @@ use crate::plan::{Cut, Tiles};
 
 /// A sample's input, and which part of it a block of tile rows is computed from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Image<'a> {
-    pub(crate) x: &'a [f32],
-    pub(crate) layout: Layout,
+pub(super) struct Image<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) layout: Layout,
     /// Channels of the whole sample.
-    pub(crate) in_channels: usize,
-    pub(crate) geometry: &'a Geometry,
+    pub(super) in_channels: usize,
+    pub(super) geometry: &'a Geometry,
     /// The first channel of the step, and how many it has.
-    pub(crate) channels: [usize; 2],
+    pub(super) channels: [usize; 2],
 }
 
 /// Writes a block's V, `[row point][column point][tile][channel]`.
-pub(crate) fn transform_input<L: Lanes>(
+pub(super) fn transform_input<L: Lanes>(
     lanes: L,
     tiles: &Tiles,
-    block: usize,
+    block: &[Cut],
     image: Image<'_>,
     scratch: &mut Buffer,
     v: &mut [f32],
 ) {
     let Image { x, layout, in_channels, geometry, channels: [first, channels] } = image;
     let [height, width] = geometry.input;
-    let block = tiles.blocks().nth(block).unwrap_or_default();
     for (r, &rows) in block.iter().enumerate() {
         let (inside, start) = inputs(rows, geometry.before[0], height);
         let (source, pixel) = match layout {

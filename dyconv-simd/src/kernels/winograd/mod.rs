@@ -1,10 +1,12 @@
 //! 3×3 kernels by Winograd: fewer multiply-adds, for transforms of input, weights and output.
 //!
 //! ```text
-//! x ─ B·x·Bᵀ ─► V   once per sample, shared by all blocks of output channels and threads       (input.rs)
-//! experts ─ Σ π_k·W_k ─ G·W~·Gᵀ ─► U   a step's taps of a block, in registers                  (weights.rs)
-//! for each pair of points, all tiles of a block at once:   M += V·U, a product of matrices     (here)
-//! M ─ A·M·Aᵀ ─► + b~ + shift, residual, activation ─► y   after the last step                  (output.rs)
+//! for each part of the output and run of blocks of output channels, by one thread:
+//!   x ─ B·x·Bᵀ ─► V   once for all of these blocks                                             (input.rs)
+//!   for each block, step by step of input channels:
+//!     experts ─ Σ π_k·W_k ─ G·W~·Gᵀ ─► U   taps in registers                                   (weights.rs)
+//!     for each pair of points, all tiles at once:   M += V·U, a product of matrices            (here)
+//!   M ─ A·M·Aᵀ ─► + b~ + shift, residual, activation ─► y   after the last step                (output.rs)
 //! ```
 //!
 //! Where V, U and M lie: `plan/winograd.rs`. Experts are aggregated in space and not transformed beforehand: that would
@@ -15,86 +17,147 @@ mod output;
 mod transform;
 mod weights;
 
-pub(crate) use self::input::{Image, transform_input};
-use self::output::transform_output;
+use self::input::{Image, transform_input};
+use self::output::{Rows, transform_output};
 use self::weights::{Into, transform_weights};
 use super::ahead::LINE;
-use super::convolve::{Work, channel_offsets, finish};
+use super::convolve::{Sample, Work, channel_offsets, finish};
 use super::finish::Running;
 use super::halved;
 use super::tile::{STRIDED_ROWS, Tile, strided};
+use crate::buffer::Buffer;
 use crate::lanes::Lanes;
 use crate::pack::{Block, Packed};
-use crate::plan::{Cut, Plan, Tiles};
+use crate::plan::{Cut, Part, Plan, Tiles};
 use crate::stream::Scratch;
 
-/// Computes a block of output channels for samples that share its experts; what samples have in `x` is V.
+/// Computes a part of some blocks of output channels, for samples that share their experts.
 pub(crate) fn winograd<L: Lanes>(
     lanes: L,
     (plan, tiles): (&Plan, &Tiles),
     packed: &Packed,
-    block: &Block,
+    (blocks, part): (&[Block], &Part),
     work: &mut [Option<Work<'_>>],
     scratch: &mut Scratch,
 ) {
-    let block_lanes = block.vectors * L::WIDTH;
-    let (m_len, m_block) = (tiles.m_len(block_lanes), tiles.m_block(block_lanes));
-    let count = work.iter().flatten().count();
-    let Scratch { panel, offset, sums, running, plane, .. } = scratch;
-    let u = panel.scratch(tiles.u_len(block_lanes));
-    let (offset, zeros) = offset.scratch(2 * block_lanes).split_at_mut(block_lanes);
-    zeros.fill(0.0);
-    let sums = sums.scratch(count * m_len);
-    for (step, from) in (0..plan.reduction_channels).step_by(plan.step).enumerate() {
-        let channels = plan.step.min(plan.reduction_channels - from);
-        let last = from + channels == plan.reduction_channels;
-        let weights = packed.weights(block, from, channels);
-        // While this step's weights are used the next one's come nearer; those from memory already while these are
-        // transformed, for which there would be no time later.
-        let lines = packed.after(block, from, channels);
-        let early = if plan.streams(packed.bytes()) { lines.len() / 2 / LINE * LINE } else { 0 };
-        let (early, late) = lines.split_at(early);
-        let mut ahead = Share::new(late, count * tiles.products());
-        let start = tiles.v_step(block.input / plan.reduction_channels, step);
-        let samples = work.iter_mut().flatten().zip(sums.chunks_exact_mut(m_len)).enumerate();
-        for (i, (Work { sample, target, sums: channel_sums }, m)) in samples {
-            // A static layer's are the same for all samples.
-            if i == 0 || sample.pi.is_some() {
-                let pi = sample.pi.unwrap_or(&[1.0]);
-                let ahead = if i == 0 { early } else { &[] };
-                let into =
-                    Into { u: &mut *u, apart: tiles.u_apart(block_lanes), vectors: block.vectors, ahead };
-                transform_weights(lanes, tiles.size, weights, pi, into);
-            }
-            let running = match last && !channel_sums.is_empty() {
-                true => Running::new(lanes, block.vectors, plan.channels_first(), running),
-                false => Running::Unasked,
-            };
-            if last {
-                channel_offsets(lanes, packed, block, sample.pi, offset);
-            }
-            let mut finish = finish(plan, block, sample, target, running);
-            let v = sample.x[start..].chunks_exact(tiles.v_block());
-            for (b, (rows, v)) in tiles.blocks().zip(v).enumerate() {
-                let m = &mut m[if tiles.steps > 1 { b * m_block } else { 0 }..][..m_block];
-                let product =
-                    Product { tiles, rows, block, v, channels, u, zeros, resume: from > 0, m: &mut *m };
-                product.run(lanes, &mut ahead);
-                if last {
-                    transform_output(
-                        lanes,
-                        tiles,
-                        rows,
-                        (block, plan.grid[1]),
-                        m,
-                        offset,
-                        plane,
-                        &mut finish,
-                    );
+    let first = blocks.first().map_or(0, |block| block.first);
+    let v_len = tiles.v_len(tiles.blocks(&part.rows).len());
+    let mut v = std::mem::take(&mut scratch.tiles);
+    let v_all = v.scratch(work.iter().flatten().count() * v_len);
+    // Blocks of a group read the same input channels.
+    for blocks in blocks.chunk_by(|a, b| a.input == b.input) {
+        for (Work { sample, .. }, v) in work.iter().flatten().zip(v_all.chunks_exact_mut(v_len)) {
+            transform_sample(lanes, (plan, tiles), part, blocks[0].input, sample, &mut scratch.plane, v);
+        }
+        for block in blocks {
+            let run = Run { plan, tiles, packed, block, part, first, v: v_all };
+            run.block(lanes, work, scratch);
+        }
+    }
+    scratch.tiles = v;
+}
+
+/// V of a group's input channels, of which `input` is the first.
+fn transform_sample<L: Lanes>(
+    lanes: L,
+    (plan, tiles): (&Plan, &Tiles),
+    part: &Part,
+    input: usize,
+    sample: &Sample<'_>,
+    scratch: &mut Buffer,
+    v: &mut [f32],
+) {
+    let mut pieces = v.chunks_exact_mut(tiles.v_block());
+    for from in (0..plan.reduction_channels).step_by(plan.step) {
+        let image = Image {
+            x: sample.x,
+            layout: plan.config.layout(),
+            in_channels: plan.config.in_channels(),
+            geometry: &plan.geometry,
+            channels: [input + from, plan.step.min(plan.reduction_channels - from)],
+        };
+        for (rows, v) in tiles.blocks(&part.rows).zip(&mut pieces) {
+            transform_input(lanes, tiles, rows, image, scratch, v);
+        }
+    }
+}
+
+/// A block of output channels.
+struct Run<'a> {
+    plan: &'a Plan,
+    tiles: &'a Tiles,
+    packed: &'a Packed,
+    block: &'a Block,
+    part: &'a Part,
+    /// The first of the channels that outputs have room for.
+    first: usize,
+    /// V of every sample.
+    v: &'a [f32],
+}
+
+impl Run<'_> {
+    fn block<L: Lanes>(&self, lanes: L, work: &mut [Option<Work<'_>>], scratch: &mut Scratch) {
+        let Self { plan, tiles, packed, block, part, .. } = *self;
+        let block_lanes = block.vectors * L::WIDTH;
+        let row_blocks = tiles.blocks(&part.rows).len();
+        let (v_len, m_len) = (tiles.v_len(row_blocks), tiles.m_len(row_blocks, block_lanes));
+        let (v_step, m_block) = (row_blocks * tiles.v_block(), tiles.m_block(block_lanes));
+        let count = work.iter().flatten().count();
+        let Scratch { panel, offset, sums, running, plane, .. } = scratch;
+        let u = panel.scratch(tiles.u_len(block_lanes));
+        let (offset, zeros) = offset.scratch(2 * block_lanes).split_at_mut(block_lanes);
+        zeros.fill(0.0);
+        let sums = sums.scratch(count * m_len);
+        for (step, from) in (0..plan.reduction_channels).step_by(plan.step).enumerate() {
+            let channels = plan.step.min(plan.reduction_channels - from);
+            let last = from + channels == plan.reduction_channels;
+            let weights = packed.weights(block, from, channels);
+            // While this step's weights are used the next one's come nearer; those from memory already while these are
+            // transformed, for which there would be no time later.
+            let lines = packed.after(block, from, channels);
+            let early = if plan.streams(packed.bytes()) { lines.len() / 2 / LINE * LINE } else { 0 };
+            let (early, late) = lines.split_at(early);
+            let mut ahead = Share::new(late, count * tiles.products());
+            let memory = self.v.chunks_exact(v_len).zip(sums.chunks_exact_mut(m_len));
+            for (i, (Work { sample, target, sums: channel_sums }, (v, m))) in
+                work.iter_mut().flatten().zip(memory).enumerate()
+            {
+                // A static layer's are the same for all samples.
+                if i == 0 || sample.pi.is_some() {
+                    let pi = sample.pi.unwrap_or(&[1.0]);
+                    let ahead = if i == 0 { early } else { &[] };
+                    let into =
+                        Into { u: &mut *u, apart: tiles.u_apart(block_lanes), vectors: block.vectors, ahead };
+                    transform_weights(lanes, tiles.size, weights, pi, into);
                 }
-            }
-            if last {
-                finish.sums.finish(lanes, channel_sums);
+                if last {
+                    channel_offsets(lanes, packed, block, sample.pi, offset);
+                }
+                let own = block.first - self.first;
+                let channel_sums = match last && !channel_sums.is_empty() {
+                    true => &mut channel_sums[own..][..block.channels],
+                    false => &mut [],
+                };
+                let running = match channel_sums.is_empty() {
+                    true => Running::Unasked,
+                    false => Running::new(lanes, block.vectors, plan.channels_first(), running),
+                };
+                let mut target = target.channels(plan.config.layout(), own, block.channels);
+                let mut finish = finish(plan, block, sample, &mut target, running);
+                let v = v[step * v_step..].chunks_exact(tiles.v_block());
+                for (b, (rows, v)) in tiles.blocks(&part.rows).zip(v).enumerate() {
+                    let m = &mut m[if tiles.steps > 1 { b * m_block } else { 0 }..][..m_block];
+                    let product =
+                        Product { tiles, rows, block, v, channels, u, zeros, resume: from > 0, m: &mut *m };
+                    product.run(lanes, &mut ahead);
+                    if last {
+                        let rows = Rows { tiles, rows, before: part.rows.start, width: plan.grid[1], block };
+                        transform_output(lanes, rows, (m, offset), plane, &mut finish);
+                    }
+                }
+                if last {
+                    finish.sums.finish(lanes, channel_sums);
+                }
             }
         }
     }

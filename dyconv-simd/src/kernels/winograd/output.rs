@@ -7,15 +7,22 @@ use crate::lanes::{Lanes, Task};
 use crate::pack::Block;
 use crate::plan::{Cut, Tiles};
 
-/// Transforms and finishes a block of tile rows of a block of output channels, in an output of `width` columns.
-#[expect(clippy::too_many_arguments, reason = "the state of the loop above, no thing of its own")]
+/// A block of tile rows of a block of output channels.
+pub(super) struct Rows<'a> {
+    pub(super) tiles: &'a Tiles,
+    pub(super) rows: &'a [Cut],
+    /// Rows of outputs before those that there is room for.
+    pub(super) before: usize,
+    /// Columns of outputs.
+    pub(super) width: usize,
+    pub(super) block: &'a Block,
+}
+
+/// Transforms M and finishes what it becomes.
 pub(super) fn transform_output<L: Lanes>(
     lanes: L,
-    tiles: &Tiles,
-    rows: &[Cut],
-    (block, width): (&Block, usize),
-    m: &[f32],
-    offset: &[f32],
+    Rows { tiles, rows, before, width, block }: Rows<'_>,
+    (m, offset): (&[f32], &[f32]),
     scratch: &mut Buffer,
     finish: &mut Finish<'_>,
 ) {
@@ -24,7 +31,7 @@ pub(super) fn transform_output<L: Lanes>(
     let direct = finish.is_direct();
     let strip = scratch.scratch(if direct { 0 } else { tiles.strip_len(width, block_lanes) });
     for (r, down) in rows.iter().enumerate() {
-        let line = down.start * width;
+        let line = (down.start - before) * width;
         let starts = tiles.starts(rows, r, apart, block_lanes);
         for (c, across) in tiles.columns.iter().enumerate() {
             let to = if direct { To::Output(&mut *finish) } else { To::Strip(&mut *strip) };
