@@ -173,12 +173,10 @@ impl Run<'_> {
             (Reading::Tiles(tiles), _) => {
                 winograd(lanes, (plan, tiles), packed, (blocks, part), &mut work, scratch);
             }
-            // Others take a block at a time.
-            (Reading::Planes(_) | Reading::Channels, [block]) => {
-                for Work { sample, target, sums } in work.iter_mut().flatten() {
-                    depthwise(lanes, plan, packed, block, sample, (target, sums), scratch);
-                }
+            (Reading::Planes(_) | Reading::Channels, _) => {
+                depthwise(lanes, plan, packed, blocks, &mut work, scratch);
             }
+            // Others take a block at a time.
             (Reading::Points { .. }, [block]) => mixing(lanes, plan, packed, block, &mut work, scratch),
             (Reading::Windows { .. } | Reading::Strided { .. }, [block]) => {
                 convolve(lanes, plan, packed, (block, part), &mut work, scratch);

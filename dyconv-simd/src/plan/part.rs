@@ -38,6 +38,9 @@ pub(crate) struct Division {
 /// What aggregating a weight from one expert costs, in multiply-adds that use it: it is loaded from a second-level cache.
 const AGGREGATE: usize = 2;
 
+/// Runs of small blocks that each thread computes, for balance.
+const RUNS: usize = 4;
+
 /// What transforming a vector of weights takes, in multiply-adds of a vector: aggregating nine taps, which come from a
 /// second-level cache, and 36 stores.
 const TRANSFORM_WEIGHTS: usize = 150;
@@ -52,6 +55,10 @@ impl Plan {
         match &self.reading {
             Reading::Tiles(_) if threads < 2 => Division { blocks, parts: 1 },
             Reading::Tiles(tiles) => self.tile_division(tiles, threads, [groups, blocks], divisible),
+            // A block takes less than a microsecond, little more than giving it out.
+            Reading::Planes(_) | Reading::Channels => {
+                Division { blocks: (groups * blocks).div_ceil(RUNS * threads).min(blocks), parts: 1 }
+            }
             _ if divisible => Division { blocks: 1, parts: self.parts(threads, groups * blocks) },
             _ => Division { blocks: 1, parts: 1 },
         }
@@ -186,6 +193,16 @@ mod tests {
             assert_eq!(plan.division(threads, work, true), want, "{} channels", plan.out_channels);
         }
         assert_eq!(tiled(64, 56).division(2, [1, 2], false), division(1, 1));
+    }
+
+    #[test]
+    fn small_blocks_are_given_out_in_runs() {
+        let plan = plan(square(960).groups(960), 7);
+        for (threads, work, blocks) in
+            [(1, [1, 60], 15), (2, [1, 60], 8), (2, [32, 60], 60), (64, [1, 60], 1)]
+        {
+            assert_eq!(plan.division(threads, work, true), Division { blocks, parts: 1 });
+        }
     }
 
     #[test]

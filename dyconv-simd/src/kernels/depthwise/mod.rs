@@ -13,7 +13,7 @@ use dyconv_core::{Activation, Layout};
 pub(crate) use self::channels_first::Way;
 use super::activate::{activate, bounds};
 use super::aggregate;
-use super::convolve::{Sample, channel_offsets};
+use super::convolve::{self, Sample, channel_offsets};
 use super::output::Columns;
 use crate::lanes::{Lanes, Task};
 use crate::pack::{Block, Packed};
@@ -34,8 +34,28 @@ struct Work<'a, 't> {
     sums: &'a mut [f32],
 }
 
-/// Computes a block of one vector of output channels, and, where asked for, their sums.
+/// Computes some blocks, each one vector of output channels, and, where asked for, their sums.
 pub(crate) fn depthwise<L: Lanes>(
+    lanes: L,
+    plan: &Plan,
+    packed: &Packed,
+    blocks: &[Block],
+    work: &mut [Option<convolve::Work<'_>>],
+    scratch: &mut Scratch,
+) {
+    let first = blocks.first().map_or(0, |block| block.first);
+    for convolve::Work { sample, target, sums } in work.iter_mut().flatten() {
+        for block in blocks {
+            let own = block.first - first;
+            let sums = if sums.is_empty() { &mut [] } else { &mut sums[own..][..block.channels] };
+            let mut target = target.channels(plan.config.layout(), own, block.channels);
+            one(lanes, plan, packed, block, sample, (&mut target, sums), scratch);
+        }
+    }
+}
+
+/// Computes a block.
+fn one<L: Lanes>(
     lanes: L,
     plan: &Plan,
     packed: &Packed,

@@ -37,10 +37,12 @@ impl<const K: usize, const S: usize> Task for Slide<'_, '_, K, S> {
         let mut total = lanes.splat(0.0);
         for y in (rows.start..rows.end).step_by(2) {
             let inside = y * S >= before && (y + 1) * S + K <= height + before;
-            let sums = match rows.end - y {
-                1 => kernel.band::<S, 1, false>(lanes, &mut out, y),
-                _ if whole && inside => kernel.band::<S, 2, true>(lanes, &mut out, y),
-                _ => kernel.band::<S, 2, false>(lanes, &mut out, y),
+            let sums = match (rows.end - y, whole) {
+                (1, true) => kernel.band::<S, 1, true, false>(lanes, &mut out, y),
+                (1, false) => kernel.band::<S, 1, false, false>(lanes, &mut out, y),
+                (_, true) if inside => kernel.band::<S, 2, true, true>(lanes, &mut out, y),
+                (_, true) => kernel.band::<S, 2, true, false>(lanes, &mut out, y),
+                (_, false) => kernel.band::<S, 2, false, false>(lanes, &mut out, y),
             };
             total = lanes.add(total, sums);
         }
@@ -59,10 +61,10 @@ struct Window<L: Lanes, const K: usize> {
 }
 
 impl<L: Lanes, const K: usize> Window<L, K> {
-    /// `R` rows of outputs from `y` on, and their sums. Where vectors are full and no row falls outside, nothing needs to
-    /// be asked.
+    /// `R` rows of outputs from `y` on, and their sums. Where vectors are full, and where no row falls outside, nothing needs
+    /// to be asked.
     #[inline(always)]
-    fn band<const S: usize, const R: usize, const INSIDE: bool>(
+    fn band<const S: usize, const R: usize, const FULL: bool, const INSIDE: bool>(
         &self,
         lanes: L,
         outputs: &mut Outputs<'_, '_>,
@@ -92,12 +94,12 @@ impl<L: Lanes, const K: usize> Window<L, K> {
                 }
                 let at = column * input.pixel;
                 for i in 0..under {
-                    let value = if INSIDE {
-                        lanes.load(&lines[i][at..at + L::WIDTH])
-                    } else if lines[i].is_empty() {
+                    if !INSIDE && lines[i].is_empty() {
                         continue;
-                    } else {
-                        lanes.load_partial(&lines[i][at..][..input.channels])
+                    }
+                    let value = match FULL {
+                        true => lanes.load(&lines[i][at..at + L::WIDTH]),
+                        false => lanes.load_partial(&lines[i][at..][..input.channels]),
                     };
                     for r in 0..R {
                         if i < r * S || i - r * S >= K {
@@ -122,7 +124,7 @@ impl<L: Lanes, const K: usize> Window<L, K> {
                     }
                     let sum = lanes.min(self.clamp[1], lanes.max(self.clamp[0], sum));
                     total = lanes.add(total, sum);
-                    if INSIDE {
+                    if FULL {
                         lanes.store(sum, out.row_mut(pixel));
                     } else {
                         lanes.store_partial(sum, out.row_mut(pixel));
