@@ -13,7 +13,7 @@ use std::arch::x86_64::{
     _mm256_zextps128_ps256,
 };
 
-use super::{Lanes, MAX_WIDTH, Task};
+use super::{Lanes, MAX_WIDTH, Task, within};
 
 /// Proof that this CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +116,17 @@ impl Lanes for Avx2 {
         let dst: &mut [f32; 8] = dst.first_chunk_mut().expect("room for a whole vector");
         // SAFETY: the token proves AVX, and `dst` is eight writable floats.
         unsafe { _mm256_storeu_ps(dst.as_mut_ptr(), v) }
+    }
+
+    #[inline(always)]
+    fn store_apart<const N: usize>(self, vectors: [__m256; N], dst: &mut [f32], apart: usize) {
+        assert!(within(dst.len(), [N, apart, 8]), "vectors within the slice");
+        for (i, &vector) in vectors.iter().enumerate() {
+            // SAFETY: the vector lies within `dst`, as was just checked.
+            let to = unsafe { dst.as_mut_ptr().add(i * apart) };
+            // SAFETY: the token proves AVX, and `to` is as many writable floats as `vector` has.
+            unsafe { _mm256_storeu_ps(to, vector) }
+        }
     }
 
     #[inline(always)]

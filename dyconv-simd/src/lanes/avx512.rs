@@ -11,7 +11,7 @@ use std::arch::x86_64::{
     _mm512_unpackhi_ps, _mm512_unpacklo_ps, _mm512_zextps256_ps512,
 };
 
-use super::{Lanes, MAX_WIDTH, Task};
+use super::{Lanes, MAX_WIDTH, Task, within};
 
 /// Proof that this CPU has AVX-512's foundation, for vectors of all lengths.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +104,17 @@ impl Lanes for Avx512 {
         let dst: &mut [f32; 16] = dst.first_chunk_mut().expect("room for a whole vector");
         // SAFETY: the token proves AVX-512F, and `dst` is sixteen writable floats.
         unsafe { _mm512_storeu_ps(dst.as_mut_ptr(), v) }
+    }
+
+    #[inline(always)]
+    fn store_apart<const N: usize>(self, vectors: [__m512; N], dst: &mut [f32], apart: usize) {
+        assert!(within(dst.len(), [N, apart, 16]), "vectors within the slice");
+        for (i, &vector) in vectors.iter().enumerate() {
+            // SAFETY: the vector lies within `dst`, as was just checked.
+            let to = unsafe { dst.as_mut_ptr().add(i * apart) };
+            // SAFETY: the token proves AVX-512F, and `to` is as many writable floats as `vector` has.
+            unsafe { _mm512_storeu_ps(to, vector) }
+        }
     }
 
     #[inline(always)]

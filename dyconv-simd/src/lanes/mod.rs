@@ -28,6 +28,13 @@ pub(crate) use transpose::transpose;
 /// The widest vector of any instruction set, in floats.
 pub(crate) const MAX_WIDTH: usize = 16;
 
+/// Whether `count` vectors of `width` floats, each `apart` after the one before, lie within `len` floats.
+#[inline(always)]
+fn within(len: usize, [count, apart, width]: [usize; 3]) -> bool {
+    let last = apart.checked_mul(count.saturating_sub(1));
+    count == 0 || last.and_then(|last| last.checked_add(width)).is_some_and(|end| end <= len)
+}
+
 /// A piece of work that is compiled once per instruction set.
 pub(crate) trait Task {
     /// What it gives.
@@ -71,6 +78,8 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn load_f16(self, src: &[u16]) -> Self::V;
     /// Writes the first `WIDTH` floats.
     fn store(self, v: Self::V, dst: &mut [f32]);
+    /// Writes vectors, each `apart` floats after the one before, with one check for all.
+    fn store_apart<const N: usize>(self, vectors: [Self::V; N], dst: &mut [f32], apart: usize);
     /// Writes the first `WIDTH` floats, or as many as there is room for.
     fn store_partial(self, v: Self::V, dst: &mut [f32]);
     /// a + b

@@ -3,7 +3,7 @@
 
 use wide::{f32x4, f32x8, i32x8};
 
-use super::{Lanes, MAX_WIDTH, Task};
+use super::{Lanes, MAX_WIDTH, Task, within};
 
 /// The token of the portable lanes; needs no proof.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,14 @@ impl Lanes for Portable {
     #[inline(always)]
     fn store(self, v: f32x8, dst: &mut [f32]) {
         *dst.first_chunk_mut().expect("room for a whole vector") = v.to_array();
+    }
+
+    #[inline(always)]
+    fn store_apart<const N: usize>(self, vectors: [f32x8; N], dst: &mut [f32], apart: usize) {
+        assert!(within(dst.len(), [N, apart, 8]), "vectors within the slice");
+        for (i, &vector) in vectors.iter().enumerate() {
+            self.store(vector, &mut dst[i * apart..]);
+        }
     }
 
     #[inline(always)]

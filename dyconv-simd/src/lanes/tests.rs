@@ -47,6 +47,8 @@ enum Probe {
     F16(Vec<u16>),
     StorePartial(Vec<f32>, usize),
     Prefetch(Vec<f32>),
+    /// Three vectors, written so many floats apart.
+    Apart([Vec<f32>; 3], usize),
     And(Vec<f32>, Vec<f32>),
     SlideUp(usize, Vec<f32>, Vec<f32>),
     SlideDown(usize, Vec<f32>, Vec<f32>),
@@ -63,6 +65,11 @@ impl Task for Probe {
     fn run<L: Lanes>(self, lanes: L) -> Vec<f32> {
         let mut out = vec![-7.0; L::WIDTH];
         let whole = match self {
+            Self::Apart(x, apart) => {
+                let mut out = vec![0.0; 2 * apart + L::WIDTH];
+                lanes.store_apart(x.each_ref().map(|x| lanes.load(x)), &mut out, apart);
+                return out;
+            }
             Self::Add(a, b) => lanes.add(lanes.load(&a), lanes.load(&b)),
             Self::Sub(a, b) => lanes.sub(lanes.load(&a), lanes.load(&b)),
             Self::Mul(a, b) => lanes.mul(lanes.load(&a), lanes.load(&b)),
@@ -312,5 +319,25 @@ fn transpose_turns_every_size_over_and_writes_nothing_else() {
         if let Some(lanes) = super::Avx512::detect() {
             check(lanes);
         }
+    }
+}
+
+#[test]
+fn vectors_apart_lie_where_they_are_said_to() {
+    on_every_isa(|run, Facts { width, .. }| {
+        let x = [1, 2, 3].map(|seed| ramp(width, seed));
+        let out = run(Probe::Apart(x.clone(), 50));
+        for (i, &got) in out.iter().enumerate() {
+            assert_eq!(got, *x[i / 50].get(i % 50).unwrap_or(&0.0));
+        }
+    });
+}
+
+#[test]
+fn vectors_that_reach_beyond_a_slice_are_refused() {
+    for (len, apart, wanted) in
+        [(90, 37, true), (89, 37, false), (16, 0, true), (15, 0, false), (90, usize::MAX, false)]
+    {
+        assert_eq!(super::within(len, [3, apart, 16]), wanted, "{len}, {apart}");
     }
 }

@@ -121,10 +121,9 @@ fn each<L: Lanes, S: Stored, const P: usize>(
             }
             for p in 0..P {
                 let points = weights::<L, P>(lanes, rows[p]);
-                for q in 0..P {
-                    let at = (p * P + q) * apart + i * L::WIDTH;
-                    lanes.store(points[q], &mut u[at..at + L::WIDTH]);
-                }
+                let mut row = [zero; P];
+                row.copy_from_slice(&points[..P]);
+                lanes.store_apart(row, &mut u[p * P * apart + i * L::WIDTH..], apart);
             }
         }
     }
