@@ -3,7 +3,7 @@
 use crate::reference::{Evaluation, F64Layer};
 use crate::testing::fill::Fill;
 use crate::testing::{Data, Failure, Instance, Problem, Verdict};
-use crate::{Backend, Tensor};
+use crate::{Activation, Backend, Precision, Tensor};
 
 /// One NaN or infinity in one sample's input, attention or residual: the other samples keep their
 /// bits, and where arithmetic says NaN or infinity the result isn't finite.
@@ -45,17 +45,21 @@ pub fn nan_and_infinity_stay_in_their_sample<B: Backend>(backend: &B, problem: &
 }
 
 /// Where the reference's sum is NaN, so is the result; where its result is infinite, it isn't finite.
-/// The rest of a spoilt sample is free: a Winograd tile spreads NaN over its outputs.
+/// The rest of a spoilt sample is free: a Winograd tile spreads NaN over its outputs. Where experts of 16 bits cancel, even
+/// the sign of what they leave may be another one, and most activations make something finite of one of the infinities.
 fn spoilt(dirty: &Instance, got: &Tensor, sample: usize) -> Verdict {
     let layer = F64Layer::new(&dirty.layer, &dirty.how);
     let Evaluation { preactivation, output, .. } = dirty.with_f64_call(|call| layer.evaluate(call))?;
+    let unbounded =
+        matches!(dirty.layer.config().activation(), Activation::None | Activation::LeakyRelu { .. });
+    let certain = unbounded || dirty.how.precision == Precision::F32;
     let len = got.shape().sample_len();
     for i in sample * len..(sample + 1) * len {
         let value = got.data()[i];
         if preactivation.data()[i].is_nan() && !value.is_nan() {
             return Err(Failure::new(format!("element {i} is {value:e}, expected NaN")));
         }
-        if output.data()[i].is_infinite() && value.is_finite() {
+        if certain && output.data()[i].is_infinite() && value.is_finite() {
             return Err(Failure::new(format!("element {i} is {value:e}, expected {}", output.data()[i])));
         }
     }
