@@ -14,6 +14,8 @@ use crate::context::Context;
 use crate::layer::WgpuLayer;
 use crate::limits::ELEMENT;
 use crate::memory::MemoryUse;
+#[cfg(not(target_family = "wasm"))]
+use crate::profile::{self, KernelTime};
 use crate::readback;
 use crate::stages;
 use crate::stream::{WgpuStream, check_stream};
@@ -84,6 +86,34 @@ impl WgpuBackend {
     #[must_use]
     pub fn submissions(&self) -> u64 {
         self.context.submissions.load(Ordering::Relaxed)
+    }
+
+    /// Pipelines made so far.
+    #[must_use]
+    pub fn pipelines(&self) -> usize {
+        self.context.pipelines.made()
+    }
+
+    /// Finishes the stream with every kernel timed: in the order of recording, by the device's clock. The kernels
+    /// run one by one, so that together they may take longer than a plain [`finish`](Backend::finish). Waits.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the device has no timestamps: see
+    /// [`WgpuBuilder::timestamps`]; and those of a download.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn finish_timed(&self, stream: &mut WgpuStream) -> Result<Vec<KernelTime>> {
+        check_stream(stream, &self.context)?;
+        profile::finish(stream)
+    }
+
+    /// Runs other work on the device, in a pass of its own between two timestamps; waits, and says how many seconds it
+    /// took: what our kernels can be compared with by the same clock.
+    ///
+    /// # Errors
+    /// As [`WgpuBackend::finish_timed`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn time_pass(&self, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<f64> {
+        profile::time_pass(&self.context, record)
     }
 
     fn check_layer(&self, layer: &WgpuLayer) -> Result<()> {

@@ -24,6 +24,7 @@ use crate::limits::{LOOP_STEPS, Limits};
 pub struct WgpuBuilder {
     adapter: Option<String>,
     limits: DeviceLimits,
+    timestamps: bool,
     budget: u64,
     timeout: Duration,
     binding_bytes: u64,
@@ -37,6 +38,7 @@ impl WgpuBuilder {
         Self {
             adapter: env::var(env::ADAPTER),
             limits: DeviceLimits::from_env(),
+            timestamps: false,
             budget: u64::MAX,
             timeout: Duration::from_secs(120),
             binding_bytes: u64::MAX,
@@ -54,6 +56,12 @@ impl WgpuBuilder {
     /// Asks for WebGPU's default limits instead of all that the adapter has.
     pub fn default_limits(mut self, default_limits: bool) -> Self {
         self.limits = if default_limits { DeviceLimits::WebGpu } else { DeviceLimits::Adapter };
+        self
+    }
+
+    /// Asks for a device that can [time kernels](WgpuBackend::finish_timed).
+    pub fn timestamps(mut self, timestamps: bool) -> Self {
+        self.timestamps = timestamps;
         self
     }
 
@@ -93,7 +101,7 @@ impl WgpuBuilder {
     /// Opens the device and waits for it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where no adapter fits, with a hint how to get one.
+    /// As [`WgpuBuilder::build_async`].
     #[cfg(not(target_family = "wasm"))]
     pub fn build(self) -> Result<WgpuBackend> {
         pollster::block_on(self.build_async())
@@ -102,12 +110,14 @@ impl WgpuBuilder {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where no adapter fits, with a hint how to get one.
+    /// [`Error::Unavailable`] where no adapter fits, with a hint how to get one; [`Error::Unsupported`] where it lacks a
+    /// feature that was asked for, by name.
     pub async fn build_async(self) -> Result<WgpuBackend> {
         let adapter = adapter::choose(self.adapter.as_deref()).await?;
         let required_limits = self.limits.of(&adapter)?;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("dyconv"),
+            required_features: self.features_of(&adapter)?,
             required_limits,
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
@@ -118,6 +128,18 @@ impl WgpuBuilder {
             unavailable(format!("{} gives no device: {error}", info.name), hint)
         })?;
         self.finish(device, queue, &info, true)
+    }
+
+    fn features_of(&self, adapter: &wgpu::Adapter) -> Result<wgpu::Features> {
+        let mut wanted = wgpu::Features::empty();
+        wanted.set(wgpu::Features::TIMESTAMP_QUERY, self.timestamps);
+        let missing = wanted - adapter.features();
+        if missing.is_empty() {
+            return Ok(wanted);
+        }
+        let info = adapter.get_info();
+        let what = format!("{missing}, which {} lacks", info.name);
+        Err(Error::Unsupported { backend: AdapterSummary::new(&info).id(), what })
     }
 
     /// Runs on the caller's own device, so that tensors can be shared with other work on it. Takes over the

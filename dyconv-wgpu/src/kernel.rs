@@ -60,6 +60,19 @@ impl Kernel {
         }
     }
 
+    /// The layer's stage that it is a part of; or what it does beside a layer.
+    pub(crate) fn stage(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::PoolMax => "max pool",
+            Self::Relayout => "relayout",
+            Self::Attention => "attention",
+            Self::Aggregate => "aggregate",
+            Self::Convolve(_) | Self::Depthwise => "convolve",
+            Self::Moments | Self::Normalize => "normalize",
+        }
+    }
+
     /// The storage buffers at bindings 1, 2, …; binding 0 is the uniform.
     pub(crate) fn storage(self) -> &'static [Access] {
         match self {

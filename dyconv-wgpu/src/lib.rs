@@ -29,7 +29,9 @@
 //!   `WGPU_BACKEND` chooses among APIs. [`adapters`] lists what there is.
 //! - A prepared [`WgpuLayer`] holds the experts in the order that the convolution reads, uploaded once.
 //! - A [`WgpuStream`] records commands as plain data. [`finish`](dyconv_core::Backend::finish) or a download encodes them: one
-//!   encoder, one compute pass between copies, one submission.
+//!   encoder, one compute pass between copies, one submission. A recording like one before it, over the same resident
+//!   input, makes nothing new: buffers, kernel parameters and bind groups are found again, in bounded caches.
+//!   [`finish_timed`](WgpuBackend::finish_timed) says how long each kernel took.
 //! - A [`WgpuTensor`] is a handle. The last clone's drop gives its buffer back, at once to later commands of
 //!   the same stream and to others once that stream was submitted.
 //! - Per layer four kernels run: pool, attention, aggregate and convolve, the last one with bias, batch norm,
@@ -61,6 +63,7 @@
 
 mod adapter;
 mod backend;
+mod bound;
 mod builder;
 mod context;
 mod env;
@@ -71,6 +74,8 @@ mod memory;
 mod pack;
 mod params;
 mod pipelines;
+#[cfg(not(target_family = "wasm"))]
+mod profile;
 mod readback;
 #[cfg(test)]
 mod reflection;
@@ -86,5 +91,7 @@ pub use backend::WgpuBackend;
 pub use builder::WgpuBuilder;
 pub use layer::WgpuLayer;
 pub use memory::MemoryUse;
+#[cfg(not(target_family = "wasm"))]
+pub use profile::KernelTime;
 pub use stream::WgpuStream;
 pub use tensor::WgpuTensor;

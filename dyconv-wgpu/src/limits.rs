@@ -21,7 +21,6 @@ pub(crate) struct Limits {
     pub(crate) buffer_bytes: u64,
     pub(crate) workgroups: u32,
     pub(crate) storage_alignment: u64,
-    pub(crate) uniform_alignment: u64,
     /// Samples that one part of a batch may have, whatever fits.
     pub(crate) part_samples: usize,
     /// Steps that the loops of one invocation may take together.
@@ -39,7 +38,6 @@ impl Limits {
             buffer_bytes: device.max_buffer_size,
             workgroups: device.max_compute_workgroups_per_dimension,
             storage_alignment: u64::from(device.min_storage_buffer_offset_alignment),
-            uniform_alignment: u64::from(device.min_uniform_buffer_offset_alignment),
             part_samples: usize::MAX,
             loop_steps: u64::MAX,
         }
@@ -159,7 +157,6 @@ mod tests {
         buffer_bytes: 1 << 20,
         workgroups: 10,
         storage_alignment: 256,
-        uniform_alignment: 256,
         part_samples: usize::MAX,
         loop_steps: u64::MAX,
     };

@@ -1,5 +1,5 @@
-//! Device memory: every buffer is counted against a byte budget, and storage buffers that are given back
-//! wait in size classes to be taken again.
+//! Device memory: every buffer is counted against a byte budget, and those for storage and for results that are
+//! given back wait in size classes to be taken again.
 //!
 //! A buffer given back while a recording that uses it is still open may be taken by that stream alone,
 //! whose later commands run after it; by others once the recording was submitted.
@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dyconv_core::{Error, Result};
 use wgpu::BufferUsages;
 
+use crate::bound::{Bound, Group};
 use crate::context::Context;
 use crate::limits::exceeded;
+use crate::pipelines::Pipeline;
 use crate::ticket::Ticket;
 
 /// Idle bytes kept for reuse.
@@ -22,7 +24,7 @@ const IDLE_BYTES: u64 = 1 << 30;
 const SMALLEST_CLASS: u64 = 256;
 
 /// What a buffer is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
     /// Read and written by kernels; reused.
     Storage,
@@ -30,9 +32,9 @@ pub(crate) enum Purpose {
     Parameters,
     /// Filled by the host when made, copied from once.
     Upload,
-    /// Kernel parameters, filled by the host when made.
+    /// Kernel parameters, filled by the host when made and found again by their content.
     Uniform,
-    /// Copied into and read by the host, once.
+    /// Copied into and read by the host; reused.
     Readback,
 }
 
@@ -61,7 +63,8 @@ struct State {
     idle: u64,
     /// Buffers made so far.
     created: u64,
-    free: HashMap<u64, Vec<Free>>,
+    free: HashMap<(Purpose, u64), Vec<Free>>,
+    bound: Bound,
 }
 
 #[derive(Debug)]
@@ -70,7 +73,7 @@ struct Free {
     users: Vec<Arc<Ticket>>,
 }
 
-/// Bytes and buffers of a backend.
+/// Bytes of a backend's buffers, and what it has made so far. Layers that run again on the same input make nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryUse {
@@ -78,8 +81,10 @@ pub struct MemoryUse {
     pub in_use: u64,
     /// Bytes of buffers kept for reuse.
     pub idle: u64,
-    /// Buffers made so far.
+    /// Buffers made so far, those of kernel parameters included.
     pub created: u64,
+    /// Bind groups made so far.
+    pub bind_groups: u64,
 }
 
 impl Memory {
@@ -89,7 +94,8 @@ impl Memory {
 
     pub(crate) fn usage(&self) -> MemoryUse {
         let state = self.lock();
-        MemoryUse { in_use: state.in_use, idle: state.idle, created: state.created }
+        let State { in_use, idle, created, .. } = *state;
+        MemoryUse { in_use, idle, created, bind_groups: state.bound.groups_made }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -99,12 +105,32 @@ impl Memory {
 
     /// A storage buffer of at least `len` elements whose content is undefined, for commands of `stream`.
     pub(crate) fn take(self: &Arc<Self>, context: &Context, stream: u64, len: usize) -> Result<Allocation> {
+        self.pooled(context, Purpose::Storage, stream, len)
+    }
+
+    /// A buffer for the host to read `len` elements from, for a copy recorded on `stream`.
+    pub(crate) fn readback(
+        self: &Arc<Self>,
+        context: &Context,
+        stream: u64,
+        len: usize,
+    ) -> Result<Allocation> {
+        self.pooled(context, Purpose::Readback, stream, len)
+    }
+
+    fn pooled(
+        self: &Arc<Self>,
+        context: &Context,
+        purpose: Purpose,
+        stream: u64,
+        len: usize,
+    ) -> Result<Allocation> {
         let bytes = size_class(bytes_of::<f32>(context, len)?, context.limits.buffer_bytes);
-        if let Some(free) = self.reuse(bytes, stream) {
-            return Ok(self.allocation(free.buffer, bytes, Purpose::Storage, free.users));
+        if let Some(free) = self.reuse(purpose, bytes, stream) {
+            return Ok(self.allocation(free.buffer, bytes, purpose, free.users));
         }
-        let buffer = self.create(context, bytes, Purpose::Storage, false)?;
-        Ok(self.allocation(buffer, bytes, Purpose::Storage, Vec::new()))
+        let buffer = self.create(context, bytes, purpose, false)?;
+        Ok(self.allocation(buffer, bytes, purpose, Vec::new()))
     }
 
     /// A new buffer with `len` of the host's elements in it. `parts` follow each other.
@@ -130,11 +156,33 @@ impl Memory {
         Ok(allocation)
     }
 
-    /// A new buffer for the host to read `len` elements from.
-    pub(crate) fn readback(self: &Arc<Self>, context: &Context, len: usize) -> Result<Allocation> {
-        let bytes = bytes_of::<f32>(context, len)?;
-        let buffer = self.create(context, bytes, Purpose::Readback, false)?;
-        Ok(self.allocation(buffer, bytes, Purpose::Readback, Vec::new()))
+    /// A buffer with these kernel parameters in it, which nobody may write to.
+    pub(crate) fn params(self: &Arc<Self>, context: &Context, content: &[u8]) -> Result<wgpu::Buffer> {
+        if let Some(buffer) = self.lock().bound.params(content) {
+            return Ok(buffer);
+        }
+        let filled = self.filled(context, Purpose::Uniform, content.len(), [content.into()])?;
+        let buffer = filled.buffer.clone();
+        let mut state = self.lock();
+        let gone = state.bound.keep_params(content, buffer.clone());
+        state.idle += buffer.size();
+        state.idle -= gone.iter().map(wgpu::Buffer::size).sum::<u64>();
+        Ok(buffer)
+    }
+
+    pub(crate) fn bind_group(
+        &self,
+        context: &Context,
+        pipeline: &Pipeline,
+        group: Group,
+    ) -> Result<wgpu::BindGroup> {
+        if let Some(made) = self.lock().bound.group(&group) {
+            return Ok(made);
+        }
+        let create = || group.create(&context.device, &pipeline.layout);
+        let made = context.guarded("binding buffers", None, create)?;
+        self.lock().bound.keep_group(group, made.clone());
+        Ok(made)
     }
 
     fn allocation(
@@ -144,13 +192,18 @@ impl Memory {
         purpose: Purpose,
         users: Vec<Arc<Ticket>>,
     ) -> Allocation {
-        Allocation { buffer, bytes, purpose, users: Mutex::new(users), memory: Arc::clone(self) }
+        let is_reusable = purpose == Purpose::Storage;
+        let (users, memory) = (Mutex::new(users), Arc::clone(self));
+        Allocation { buffer, bytes, purpose, is_reusable, users, memory }
     }
 
-    fn reuse(&self, bytes: u64, stream: u64) -> Option<Free> {
+    /// The least of the buffers that may be taken: so the same recording takes the same ones, every time.
+    fn reuse(&self, purpose: Purpose, bytes: u64, stream: u64) -> Option<Free> {
         let mut state = self.lock();
-        let class = state.free.get_mut(&bytes)?;
-        let position = class.iter().rposition(|free| free.users.iter().all(|user| user.precedes(stream)))?;
+        let class = state.free.get_mut(&(purpose, bytes))?;
+        let may_be_taken = |free: &Free| free.users.iter().all(|user| user.precedes(stream));
+        let candidates = class.iter().enumerate().filter(|(_, free)| may_be_taken(free));
+        let (position, _) = candidates.min_by_key(|(_, free)| &free.buffer)?;
         let free = class.swap_remove(position);
         state.idle -= bytes;
         state.in_use += bytes;
@@ -197,20 +250,24 @@ impl Memory {
     fn give_back(&self, allocation: &mut Allocation) {
         let mut state = self.lock();
         state.in_use -= allocation.bytes;
-        if allocation.purpose != Purpose::Storage || state.idle + allocation.bytes > IDLE_BYTES {
+        if !allocation.is_reusable || state.idle + allocation.bytes > IDLE_BYTES {
+            if matches!(allocation.purpose, Purpose::Storage | Purpose::Parameters) {
+                state.bound.forget(std::slice::from_ref(&allocation.buffer));
+            }
             return;
         }
         state.idle += allocation.bytes;
         let users = allocation.users.get_mut().unwrap_or_else(PoisonError::into_inner);
         let free = Free { buffer: allocation.buffer.clone(), users: std::mem::take(users) };
-        state.free.entry(allocation.bytes).or_default().push(free);
+        state.free.entry((allocation.purpose, allocation.bytes)).or_default().push(free);
     }
 }
 
 impl State {
-    /// Lets go of idle buffers that no open recording uses.
+    /// Lets go of parameters and bind groups, and of idle buffers that no open recording uses.
     fn release_idle(&mut self) {
-        for (bytes, class) in &mut self.free {
+        self.idle -= self.bound.release().iter().map(wgpu::Buffer::size).sum::<u64>();
+        for ((_, bytes), class) in &mut self.free {
             class.retain(|free| {
                 let held = free.users.iter().any(|user| user.is_recording());
                 self.idle -= if held { 0 } else { *bytes };
@@ -227,11 +284,17 @@ pub(crate) struct Allocation {
     pub(crate) buffer: wgpu::Buffer,
     bytes: u64,
     purpose: Purpose,
+    is_reusable: bool,
     users: Mutex<Vec<Arc<Ticket>>>,
     memory: Arc<Memory>,
 }
 
 impl Allocation {
+    /// Gives back a buffer that the host has read and unmapped.
+    pub(crate) fn read(mut self) {
+        self.is_reusable = true;
+    }
+
     /// Notes that an open recording uses it.
     pub(crate) fn used_by(&self, ticket: &Arc<Ticket>) {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! Compute pipelines, made when first needed and kept: there are as many as there are kernels.
+//! Compute pipelines, made when first needed and kept: there are as many as there are kernels in
+//! [`Kernel::ALL`], whose shaders the tests validate. No other kernel gets one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,6 +8,7 @@ use dyconv_core::Result;
 
 use crate::context::Context;
 use crate::kernel::{Access, Kernel};
+use crate::memory::device_error;
 
 /// The pipelines made so far.
 #[derive(Debug, Default)]
@@ -20,12 +22,20 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipelines {
+    /// Pipelines made so far.
+    pub(crate) fn made(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     pub(crate) fn get(&self, context: &Context, kernel: Kernel) -> Result<Pipeline> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = made.get(&kernel) {
             return Ok(pipeline.clone());
         }
         let what = format!("compiling {kernel}");
+        if !Kernel::ALL.contains(&kernel) {
+            return Err(device_error(&what, &"it isn't in Kernel::ALL, so that no test has validated it"));
+        }
         let pipeline = context.guarded(&what, None, || Pipeline::new(&context.device, kernel))?;
         made.insert(kernel, pipeline.clone());
         Ok(pipeline)

@@ -8,6 +8,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use dyconv_core::{Handle, Result, Tensor};
 
 use crate::context::Context;
+use crate::limits::ELEMENT;
 use crate::memory::{Allocation, device_error};
 use crate::stream::WgpuStream;
 use crate::tensor::WgpuTensor;
@@ -28,13 +29,14 @@ impl Readback {
             return Ok(None);
         };
         let context = Arc::clone(stream.context());
-        let buffer = context.memory.readback(&context, tensor.shape().len())?;
+        let buffer = context.memory.readback(&context, stream.id(), tensor.shape().len())?;
         stream.copy(data, &buffer, tensor.shape().len());
         let submission = stream.submit()?;
+        let bytes = tensor.shape().len() as u64 * ELEMENT;
         let mapping = Mapping::default();
         let callback = mapping.clone();
         context.guarded("mapping a result", None, || {
-            buffer.buffer.map_async(wgpu::MapMode::Read, .., move |result| callback.complete(result));
+            buffer.buffer.map_async(wgpu::MapMode::Read, ..bytes, move |result| callback.complete(result));
         })?;
         Ok(Some(Self { buffer, mapping, submission }))
     }
@@ -50,10 +52,14 @@ impl Readback {
         let mapped = self.mapping.await;
         context.check()?;
         mapped.map_err(|error| device_error("mapping a result", &error))?;
-        let view =
-            self.buffer.buffer.get_mapped_range(..).map_err(|e| device_error("reading a result", &e))?;
+        let buffer = &self.buffer.buffer;
+        let view = buffer.get_mapped_range(..len as u64 * ELEMENT);
+        let view = view.map_err(|error| device_error("reading a result", &error))?;
         let mut elements = vec![0.0; len];
         bytemuck::cast_slice_mut(&mut elements).copy_from_slice(&view);
+        drop(view);
+        buffer.unmap();
+        self.buffer.read();
         Ok(elements)
     }
 }
@@ -71,7 +77,7 @@ type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
 
 /// Completed by the mapping's callback.
 #[derive(Clone, Default)]
-struct Mapping(Arc<Mutex<MappingState>>);
+pub(crate) struct Mapping(Arc<Mutex<MappingState>>);
 
 #[derive(Default)]
 struct MappingState {
@@ -80,7 +86,7 @@ struct MappingState {
 }
 
 impl Mapping {
-    fn complete(&self, result: Mapped) {
+    pub(crate) fn complete(&self, result: Mapped) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.result = Some(result);
         if let Some(waker) = state.waker.take() {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use dyconv_core::{Error, Result};
 
+use crate::bound::{Group, Range};
 use crate::context::Context;
 use crate::kernel::Kernel;
 use crate::limits::ELEMENT;
 use crate::memory::{Allocation, Purpose};
-use crate::pipelines::Pipeline;
 use crate::ticket::{Ticket, unique};
 
 /// Work for the device, in order. One per thread; it reaches the device when it is finished.
@@ -19,23 +19,25 @@ pub struct WgpuStream {
     id: u64,
     ticket: Arc<Ticket>,
     commands: Vec<Command>,
-    /// Parameters of all dispatches, each at an offset that a uniform binding may have.
-    params: Vec<u8>,
     /// Buffers that only these commands need.
     held: Vec<Allocation>,
 }
 
 #[derive(Debug)]
-enum Command {
-    Dispatch { pipeline: Pipeline, params: Range, storage: Vec<Binding>, workgroups: [u32; 2] },
+pub(crate) enum Command {
+    Dispatch(Dispatch),
     Copy { from: wgpu::Buffer, to: wgpu::Buffer, bytes: u64 },
 }
 
-/// Bytes of a buffer.
-#[derive(Clone, Copy, Debug)]
-struct Range {
-    offset: u64,
-    bytes: u64,
+/// A kernel to run.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) kernel: Kernel,
+    /// Bytes bound, each buffer once.
+    pub(crate) bytes: u64,
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    workgroups: [u32; 2],
 }
 
 /// A part of a buffer as a kernel sees it.
@@ -55,7 +57,6 @@ impl WgpuStream {
             id,
             ticket: Ticket::new(id),
             commands: Vec::new(),
-            params: Vec::new(),
             held: Vec::new(),
         }
     }
@@ -100,14 +101,22 @@ impl WgpuStream {
         workgroups: u64,
     ) -> Result<()> {
         debug_assert_eq!(N, kernel.storage().len());
-        let workgroups = self.context.limits.fold(workgroups)?;
-        let pipeline = self.context.pipelines.get(&self.context, kernel)?;
-        let bytes = bytemuck::bytes_of(params);
-        let alignment = self.context.limits.uniform_alignment as usize;
-        self.params.resize(self.params.len().next_multiple_of(alignment), 0);
-        let params = Range { offset: self.params.len() as u64, bytes: bytes.len() as u64 };
-        self.params.extend_from_slice(bytes);
-        self.commands.push(Command::Dispatch { pipeline, params, storage: storage.into(), workgroups });
+        let context = &self.context;
+        let [x, y] = context.limits.fold(workgroups)?;
+        let pipeline = context.pipelines.get(context, kernel)?;
+        let params = context.memory.params(context, bytemuck::bytes_of(params))?;
+        let storage = storage.into_iter().map(|binding| (binding.buffer, binding.range)).collect();
+        let group = Group { kernel, params, storage };
+        let bytes = group.bytes();
+        let group = context.memory.bind_group(context, &pipeline, group)?;
+        let pipeline = pipeline.compute;
+        self.commands.push(Command::Dispatch(Dispatch {
+            kernel,
+            bytes,
+            pipeline,
+            group,
+            workgroups: [x, y],
+        }));
         Ok(())
     }
 
@@ -130,11 +139,23 @@ impl WgpuStream {
 
     /// Submits what was recorded; the index is `None` where nothing was.
     pub(crate) fn submit(&mut self) -> Result<Option<wgpu::SubmissionIndex>> {
+        self.submit_as(|device, commands| encode(device, commands, None).finish())
+    }
+
+    /// As [`WgpuStream::submit`], encoded in the caller's way.
+    pub(crate) fn submit_as(
+        &mut self,
+        encode: impl FnOnce(&wgpu::Device, &[Command]) -> wgpu::CommandBuffer,
+    ) -> Result<Option<wgpu::SubmissionIndex>> {
         self.context.poll()?;
-        let submitted = self.encode_and_submit();
         // The commands are gone either way: those that failed must not run again.
-        self.commands.clear();
-        self.params.clear();
+        let commands = std::mem::take(&mut self.commands);
+        let context = &self.context;
+        let submit = || context.submit(encode(&context.device, &commands));
+        let submitted = match commands.is_empty() {
+            true => Ok(None),
+            false => context.guarded("submitting a stream", None, submit).map(Some),
+        };
         match submitted {
             Ok(_) => self.ticket.submit(),
             Err(_) => self.ticket.abandon(),
@@ -144,25 +165,9 @@ impl WgpuStream {
         submitted
     }
 
-    fn encode_and_submit(&mut self) -> Result<Option<wgpu::SubmissionIndex>> {
-        if self.commands.is_empty() {
-            return Ok(None);
-        }
-        let uniforms = self.upload_params()?;
-        let context = &self.context;
-        let index = context.guarded("submitting a stream", None, || {
-            let commands = encode(&context.device, &self.commands, uniforms.as_ref().map(|u| &u.buffer));
-            context.submit(commands)
-        })?;
-        Ok(Some(index))
-    }
-
-    fn upload_params(&self) -> Result<Option<Allocation>> {
-        if self.params.is_empty() {
-            return Ok(None);
-        }
-        let (memory, params) = (&self.context.memory, self.params.as_slice());
-        memory.filled(&self.context, Purpose::Uniform, params.len(), [params.into()]).map(Some)
+    /// The kernels recorded, in order.
+    pub(crate) fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
+        self.commands.iter().filter_map(Command::dispatch)
     }
 }
 
@@ -172,63 +177,54 @@ impl Drop for WgpuStream {
     }
 }
 
-/// One encoder; neighbouring dispatches share a pass.
-fn encode(
+/// One encoder; neighbouring dispatches share a pass. With `timestamps` each has its own, between two of them.
+pub(crate) fn encode(
     device: &wgpu::Device,
     commands: &[Command],
-    uniforms: Option<&wgpu::Buffer>,
-) -> wgpu::CommandBuffer {
+    timestamps: Option<&wgpu::QuerySet>,
+) -> wgpu::CommandEncoder {
     let mut encoder =
         device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("dyconv") });
-    for run in commands.chunk_by(|a, b| a.is_dispatch() && b.is_dispatch()) {
+    let share_a_pass =
+        |a: &Command, b: &Command| timestamps.is_none() && a.dispatch().is_some() && b.dispatch().is_some();
+    let mut numbers = 0..;
+    for run in commands.chunk_by(share_a_pass) {
         if let [Command::Copy { from, to, bytes }] = run {
             encoder.copy_buffer_to_buffer(from, 0, to, 0, *bytes);
             continue;
         }
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for command in run {
-            if let (Command::Dispatch { pipeline, params, storage, workgroups: [x, y] }, Some(uniforms)) =
-                (command, uniforms)
-            {
-                pass.set_pipeline(&pipeline.compute);
-                pass.set_bind_group(0, &bind_group(device, pipeline, uniforms, *params, storage), &[]);
-                pass.dispatch_workgroups(*x, *y, 1);
-            }
+        let timestamp_writes =
+            timestamps.zip(numbers.next()).map(|(set, number)| timestamp_writes(set, number));
+        let mut pass =
+            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+        for Dispatch { pipeline, group, workgroups: [x, y], .. } in run.iter().filter_map(Command::dispatch) {
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, group, &[]);
+            pass.dispatch_workgroups(*x, *y, 1);
         }
     }
-    encoder.finish()
+    encoder
+}
+
+/// Where the pass of this number writes its two timestamps.
+pub(crate) fn timestamp_writes(
+    query_set: &wgpu::QuerySet,
+    pass: u32,
+) -> wgpu::ComputePassTimestampWrites<'_> {
+    wgpu::ComputePassTimestampWrites {
+        query_set,
+        beginning_of_pass_write_index: Some(2 * pass),
+        end_of_pass_write_index: Some(2 * pass + 1),
+    }
 }
 
 impl Command {
-    fn is_dispatch(&self) -> bool {
-        matches!(self, Self::Dispatch { .. })
+    fn dispatch(&self) -> Option<&Dispatch> {
+        match self {
+            Self::Dispatch(dispatch) => Some(dispatch),
+            Self::Copy { .. } => None,
+        }
     }
-}
-
-fn bind_group(
-    device: &wgpu::Device,
-    pipeline: &Pipeline,
-    uniforms: &wgpu::Buffer,
-    params: Range,
-    storage: &[Binding],
-) -> wgpu::BindGroup {
-    let parts = std::iter::once((uniforms, params)).chain(storage.iter().map(|b| (&b.buffer, b.range)));
-    let entries: Vec<_> = (0..)
-        .zip(parts)
-        .map(|(binding, (buffer, Range { offset, bytes }))| wgpu::BindGroupEntry {
-            binding,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer,
-                offset,
-                size: std::num::NonZeroU64::new(bytes),
-            }),
-        })
-        .collect();
-    device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout: &pipeline.layout,
-        entries: &entries,
-    })
 }
 
 /// The stream must be the backend's own.

@@ -103,6 +103,25 @@ fn a_device_lost_between_recording_and_download_is_an_error() {
     );
 }
 
+/// What other work on the device does wrong isn't lost, and isn't ours for ever.
+#[test]
+fn an_error_that_no_scope_caught_is_reported_once() {
+    with_backend(
+        |builder| builder,
+        |backend| {
+            let layer = layer(options(3, 4));
+            agrees(&backend, &layer, &input());
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::STORAGE;
+            let wrong = wgpu::BufferDescriptor { label: None, size: 4, usage, mapped_at_creation: false };
+            let _ = backend.device().create_buffer(&wrong);
+            let Err(Error::Device { what, reason }) = backend.stream() else { panic!("no error") };
+            assert_eq!(what, "queued work");
+            assert!(reason.contains("MAP_READ"), "{reason}");
+            agrees(&backend, &layer, &input());
+        },
+    );
+}
+
 #[test]
 fn a_wait_ends_with_a_timeout() {
     with_backend(

@@ -7,6 +7,27 @@ use dyconv_core::{
 
 use crate::support::{agrees, close, image, layer, options, with_backend};
 
+/// The limits that every WebGPU device must have, from the specification; nothing more may be asked for.
+#[test]
+fn default_limits_are_exactly_webgpus() {
+    with_backend(
+        |builder| builder.default_limits(true),
+        |backend| {
+            let limits = backend.device().limits();
+            assert_eq!(limits, wgpu::Limits::default());
+            assert_eq!(limits.max_storage_buffer_binding_size, 128 << 20);
+            assert_eq!(limits.max_buffer_size, 256 << 20);
+            assert_eq!(limits.max_storage_buffers_per_shader_stage, 8);
+            assert_eq!(limits.max_compute_workgroup_storage_size, 16 << 10);
+            assert_eq!(limits.max_compute_invocations_per_workgroup, 256);
+            assert_eq!(limits.max_compute_workgroup_size_x, 256);
+            assert_eq!(limits.max_compute_workgroups_per_dimension, 65535);
+            assert_eq!(limits.max_immediate_size, 0);
+            assert!(backend.device().features().is_empty(), "{:?}", backend.device().features());
+        },
+    );
+}
+
 #[test]
 fn batches_beyond_a_binding_are_split() {
     with_backend(

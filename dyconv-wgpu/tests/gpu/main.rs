@@ -5,5 +5,6 @@ mod conformance;
 mod device;
 mod limits;
 mod memory;
+mod steady;
 mod streams;
 mod support;
