@@ -1,4 +1,4 @@
-// Steps 5 to 7 with the batch's own statistics, in place: (y − μ)/sqrt(σ² + ε)·gamma + beta, residual, activation.
+// Steps 5 to 7 where batch norm isn't folded: (y − μ)/sqrt(σ² + ε)·gamma + beta, residual, activation.
 // (`normalize` alone is a function of WGSL's.)
 
 struct NormalizeParams {
@@ -6,6 +6,7 @@ struct NormalizeParams {
     channels: u32,
     // Elements between neighbours along the channels.
     channel_stride: u32,
+    input_base: u32,
     output_base: u32,
     residual_base: u32,
     has_residual: u32,
@@ -20,7 +21,8 @@ struct NormalizeParams {
 @group(0) @binding(2) var<storage, read> mean: array<f32>;
 @group(0) @binding(3) var<storage, read> variance: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read_write> output: array<f32>;
+@group(0) @binding(5) var<storage, read> input: array<f32>;
+@group(0) @binding(6) var<storage, read_write> output: array<f32>;
 
 @compute @workgroup_size(64)
 fn normalize_batch(
@@ -34,7 +36,7 @@ fn normalize_batch(
     }
     let channel = index / params.channel_stride % params.channels;
     let deviation = sqrt(variance[channel] + params.epsilon);
-    var value = (output[params.output_base + index] - mean[channel]) / deviation * gamma_beta[channel]
+    var value = (input[params.input_base + index] - mean[channel]) / deviation * gamma_beta[channel]
         + gamma_beta[params.channels + channel];
     if params.has_residual != 0u {
         value += residual[params.residual_base + index];

@@ -116,7 +116,18 @@ impl WgpuBackend {
         profile::time_pass(&self.context, record)
     }
 
-    fn check_layer(&self, layer: &WgpuLayer) -> Result<()> {
+    /// Whether commands recorded on `stream` may read `layer`.
+    pub(crate) fn check(&self, stream: &WgpuStream, layer: &WgpuLayer) -> Result<()> {
+        check_stream(stream, &self.context)?;
+        self.check_layer(layer)?;
+        layer.check(stream)
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    pub(crate) fn check_layer(&self, layer: &WgpuLayer) -> Result<()> {
         if layer.context == self.context.id {
             return Ok(());
         }
@@ -180,8 +191,7 @@ impl Backend for WgpuBackend {
         layer: &WgpuLayer,
         call: &Call<'_, WgpuTensor>,
     ) -> Result<Output<WgpuTensor>> {
-        check_stream(stream, &self.context)?;
-        self.check_layer(layer)?;
+        self.check(stream, layer)?;
         stages::forward(stream, layer, call)
     }
 

@@ -210,7 +210,7 @@ impl DeviceLimits {
 
 /// What every kernel needs, all of it within WebGPU's defaults.
 fn check_needs(summary: &AdapterSummary, limits: &wgpu::Limits) -> Result<()> {
-    let buffers = Kernel::ALL.iter().map(|kernel| kernel.storage().len()).max().unwrap_or(0) as u32;
+    let buffers = Kernel::all().map(|kernel| kernel.storage().len()).max().unwrap_or(0) as u32;
     let needs = [
         ("max_storage_buffers_per_shader_stage", buffers, limits.max_storage_buffers_per_shader_stage),
         ("max_compute_invocations_per_workgroup", THREADS, limits.max_compute_invocations_per_workgroup),

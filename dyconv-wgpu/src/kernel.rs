@@ -1,6 +1,10 @@
 //! The kernels: which there are, what they bind, and how their WGSL is put together.
 
+mod train;
+
 use std::fmt;
+
+pub(crate) use train::TrainKernel;
 
 /// One compute kernel. What varies from layer to layer without changing the loads is a uniform, so that
 /// this list stays short: a software driver takes up to a second per pipeline.
@@ -15,6 +19,7 @@ pub(crate) enum Kernel {
     Depthwise,
     Moments,
     Normalize,
+    Train(TrainKernel),
 }
 
 /// How a kernel uses a storage buffer.
@@ -31,7 +36,8 @@ use Access::{Read, Write};
 pub(crate) const THREADS: u32 = 64;
 
 impl Kernel {
-    pub(crate) const ALL: [Self; 11] = [
+    /// Those of a forward.
+    const FORWARD: [Self; 11] = [
         Self::Pool,
         Self::PoolMax,
         Self::Relayout,
@@ -45,6 +51,10 @@ impl Kernel {
         Self::Normalize,
     ];
 
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::FORWARD.into_iter().chain(TrainKernel::ALL.map(Self::Train))
+    }
+
     /// The WGSL function, by the stage's name.
     pub(crate) fn entry_point(self) -> &'static str {
         match self {
@@ -57,6 +67,7 @@ impl Kernel {
             Self::Depthwise => "depthwise",
             Self::Moments => "moments",
             Self::Normalize => "normalize_batch",
+            Self::Train(kernel) => kernel.entry_point(),
         }
     }
 
@@ -70,6 +81,7 @@ impl Kernel {
             Self::Aggregate => "aggregate",
             Self::Convolve(_) | Self::Depthwise => "convolve",
             Self::Moments | Self::Normalize => "normalize",
+            Self::Train(kernel) => kernel.stage(),
         }
     }
 
@@ -80,7 +92,9 @@ impl Kernel {
             Self::PoolMax | Self::Relayout | Self::Moments => &[Read, Write],
             Self::Attention => &[Read, Read, Write, Write],
             Self::Aggregate => &[Read, Read, Write],
-            Self::Convolve(_) | Self::Depthwise | Self::Normalize => &[Read, Read, Read, Read, Write],
+            Self::Convolve(_) | Self::Depthwise => &[Read, Read, Read, Read, Write],
+            Self::Normalize => &[Read, Read, Read, Read, Read, Write],
+            Self::Train(kernel) => kernel.storage(),
         }
     }
 
@@ -103,6 +117,7 @@ impl Kernel {
             Self::Depthwise => &[GRID, EXP, ACTIVATE, EPILOGUE, include_str!("../shaders/depthwise.wgsl")],
             Self::Moments => &[GRID, include_str!("../shaders/moments.wgsl")],
             Self::Normalize => &[GRID, EXP, ACTIVATE, include_str!("../shaders/normalize.wgsl")],
+            Self::Train(kernel) => return kernel.wgsl(),
         };
         parts.join("\n")
     }

@@ -1,14 +1,18 @@
 //! A layer on the device: packed and uploaded once.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use dyconv_core::{
-    BatchNormParams, Config, DyConv2d, Error, HeadParams, Precision, Prepare, Prepared, Result,
+    BatchNormParams, Config, DyConv2d, Error, Generation, HeadParams, ParamSpec, Precision, Prepare,
+    Prepared, Result,
 };
 
 use crate::context::Context;
 use crate::memory::{Allocation, Purpose};
+use crate::origin::Origin;
 use crate::pack::Packing;
+use crate::stream::WgpuStream;
 
 /// A prepared layer.
 #[derive(Debug)]
@@ -21,10 +25,32 @@ pub struct WgpuLayer {
     pub(crate) experts: Allocation,
     /// `[A1][c1][A2][c2]`, absent biases as zeros.
     pub(crate) head: Option<Allocation>,
-    /// `[scale][shift]` of batch norm with its running statistics.
+    /// `[scale][shift]` of batch norm with its running statistics, where it is folded.
     pub(crate) norm: Option<Allocation>,
-    /// `[gamma][beta]`, where calls with batch statistics are possible.
-    pub(crate) gamma_beta: Option<Allocation>,
+    /// What only a trainable layer has.
+    pub(crate) training: Option<Training>,
+}
+
+/// What a layer that learns keeps beside its experts and head.
+#[derive(Debug)]
+pub(crate) struct Training {
+    /// Batch norm, which isn't folded then.
+    pub(crate) norm: Option<Unfolded>,
+    /// The tensors that are learned, in the order of [`ParamSpec::all`].
+    pub(crate) learned: Vec<ParamSpec>,
+    /// The state of the parameters.
+    pub(crate) generation: Generation,
+    /// Who wrote them last.
+    pub(crate) origin: Origin,
+}
+
+/// Batch norm's numbers, `[Cout]` each.
+#[derive(Debug)]
+pub(crate) struct Unfolded {
+    /// `[gamma][beta]`
+    pub(crate) gamma_beta: Allocation,
+    /// Mean and variance. They aren't changed but written anew, so that tapes can keep them.
+    pub(crate) running: [Arc<Allocation>; 2],
 }
 
 impl Prepared for WgpuLayer {
@@ -48,6 +74,23 @@ impl WgpuLayer {
             context.memory.filled(context, Purpose::Parameters, data.len(), [Cow::Owned(data)])
         };
         let norm = config.batch_norm().zip(params.batch_norm.as_ref());
+        let unfold = |bn: &BatchNormParams| -> Result<Unfolded> {
+            Ok(Unfolded {
+                gamma_beta: vector([&bn.weight[..], &bn.bias[..]].concat())?,
+                running: [
+                    Arc::new(vector(bn.running_mean.clone())?),
+                    Arc::new(vector(bn.running_var.clone())?),
+                ],
+            })
+        };
+        let training = || -> Result<Training> {
+            Ok(Training {
+                norm: norm.map(|(_, bn)| unfold(bn)).transpose()?,
+                learned: params.learned(config),
+                generation: Generation::new(),
+                origin: Origin::host(context),
+            })
+        };
         Ok(Self {
             config: *config,
             how: *how,
@@ -55,12 +98,22 @@ impl WgpuLayer {
             packing: Packing::new(config),
             experts: upload_experts(context, layer)?,
             head: params.attention.as_ref().map(|head| vector(flatten_head(config, head))).transpose()?,
-            norm: norm.map(|(norm, bn)| vector(scale_and_shift(norm.epsilon, bn))).transpose()?,
-            gamma_beta: norm
-                .filter(|_| how.trainable)
-                .map(|(_, bn)| vector([&bn.weight[..], &bn.bias[..]].concat()))
+            norm: norm
+                .filter(|_| !how.trainable)
+                .map(|(norm, bn)| vector(scale_and_shift(norm.epsilon, bn)))
                 .transpose()?,
+            training: how.trainable.then(training).transpose()?,
         })
+    }
+
+    /// Batch norm where it isn't folded.
+    pub(crate) fn unfolded(&self) -> Option<&Unfolded> {
+        self.training.as_ref()?.norm.as_ref()
+    }
+
+    /// Whether commands recorded on `stream` may read its numbers.
+    pub(crate) fn check(&self, stream: &WgpuStream) -> Result<()> {
+        self.training.as_ref().map_or(Ok(()), |training| training.origin.check("layer", "a layer", stream))
     }
 }
 

@@ -35,10 +35,15 @@
 //! - A [`WgpuTensor`] is a handle. The last clone's drop gives its buffer back, at once to later commands of
 //!   the same stream and to others once that stream was submitted.
 //! - Per layer four kernels run: pool, attention, aggregate and convolve, the last one with bias, batch norm,
-//!   residual and activation in its epilogue. Batch statistics take four more. A layer asked to
+//!   residual and activation in its epilogue. Batch norm that isn't folded takes one more, and the batch's statistics
+//!   four. A layer asked to
 //!   [emit sums](dyconv_core::Call::emit_sums) pools its own output, so that the next layer doesn't.
-//! - Activation, layout, stride, padding and so on are uniforms: there are eleven pipelines in all, each made
-//!   when first needed.
+//! - Activation, layout, stride, padding and so on are uniforms: there are about thirty pipelines in all, those of
+//!   training included, each made when first needed.
+//! - It trains ([`Train`](dyconv_core::Train)): parameters, gradients and moments stay on the device, in the order of
+//!   the packed experts. A backward takes the batch in parts whose kernels and their gradients stay within 256 MiB
+//!   each; sums are added in a fixed order, never atomically. A training step is recorded like a forward, and
+//!   reads nothing back.
 //!
 //! # Limits and errors
 //! Bindings beyond the device's limit are split by samples, dispatches beyond it are folded; what can't be
@@ -52,6 +57,8 @@
 //!
 //! # Current limits
 //! - f32 experts and activations only.
+//! - A trainable layer may be used by several streams, but a step waits for the others to have finished: it is an
+//!   error otherwise.
 //! - WGSL lets a compiler assume that NaN and infinity don't occur. Kernels are written so that they pass
 //!   through as in IEEE arithmetic, which the software driver honours; other drivers may not.
 //! - Results are bitwise repeatable on one device and driver; across devices they agree within tolerance.
@@ -71,6 +78,7 @@ mod kernel;
 mod layer;
 mod limits;
 mod memory;
+mod origin;
 mod pack;
 mod params;
 mod pipelines;
@@ -83,6 +91,7 @@ mod stages;
 mod stream;
 mod tensor;
 mod ticket;
+mod train;
 
 #[cfg(not(target_family = "wasm"))]
 pub use adapter::adapters;
@@ -95,3 +104,4 @@ pub use memory::MemoryUse;
 pub use profile::KernelTime;
 pub use stream::WgpuStream;
 pub use tensor::WgpuTensor;
+pub use train::{WgpuMoments, WgpuParamGradients, WgpuTape};

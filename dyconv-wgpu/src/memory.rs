@@ -28,7 +28,7 @@ const SMALLEST_CLASS: u64 = 256;
 pub(crate) enum Purpose {
     /// Read and written by kernels; reused.
     Storage,
-    /// A layer's numbers: filled by the host when made, read by kernels.
+    /// A layer's numbers: filled by the host when made, read by kernels, and where it is trained written by them.
     Parameters,
     /// Filled by the host when made, copied from once.
     Upload,
@@ -42,7 +42,7 @@ impl Purpose {
     fn usages(self) -> BufferUsages {
         match self {
             Self::Storage => BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
-            Self::Parameters => BufferUsages::STORAGE,
+            Self::Parameters => BufferUsages::STORAGE | BufferUsages::COPY_SRC,
             Self::Upload => BufferUsages::MAP_WRITE | BufferUsages::COPY_SRC,
             Self::Uniform => BufferUsages::UNIFORM,
             Self::Readback => BufferUsages::MAP_READ | BufferUsages::COPY_DST,
@@ -154,6 +154,16 @@ impl Memory {
         drop(view);
         allocation.buffer.unmap();
         Ok(allocation)
+    }
+
+    /// A new buffer of `len` elements that are 0.
+    pub(crate) fn zeros(
+        self: &Arc<Self>,
+        context: &Context,
+        purpose: Purpose,
+        len: usize,
+    ) -> Result<Allocation> {
+        self.filled::<f32>(context, purpose, len, [])
     }
 
     /// A buffer with these kernel parameters in it, which nobody may write to.
@@ -302,6 +312,12 @@ impl Allocation {
         if !users.iter().any(|user| Arc::ptr_eq(user, ticket)) {
             users.push(Arc::clone(ticket));
         }
+    }
+
+    /// Whether no other stream's open recording uses it, so that commands recorded now on `stream` may change it.
+    pub(crate) fn is_free_for(&self, stream: u64) -> bool {
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.iter().all(|user| user.precedes(stream))
     }
 }
 

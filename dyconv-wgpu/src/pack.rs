@@ -59,6 +59,17 @@ impl Packing {
         packed
     }
 
+    /// One expert again as `[Cout][Cin/G][tap]`.
+    pub(crate) fn unpack(&self, packed: &[f32]) -> Vec<f32> {
+        let mut weight = Vec::with_capacity(self.out_channels * self.depth * self.taps);
+        for out in 0..self.out_channels {
+            for channel in 0..self.depth {
+                weight.extend((0..self.taps).map(|tap| packed[self.position(out, channel, tap)]));
+            }
+        }
+        weight
+    }
+
     fn position(&self, out: usize, channel: usize, tap: usize) -> usize {
         if self.is_depthwise {
             return tap * self.out_channels + out;
@@ -90,12 +101,15 @@ mod tests {
         // Second panel holds the ninth channel alone.
         assert_eq!(packed[32..35], [32.0, 0.0, 0.0]);
         assert_eq!(packed[64..73], bias);
+        assert_eq!(packing.unpack(&packed), weight);
     }
 
     #[test]
     fn depthwise_channels_are_neighbours() {
         let config = Options::new(3, 3).groups(3).kernel_size([1, 2]).build().unwrap();
-        let packed = Packing::new(&config).pack(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], None);
+        let weight = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+        let packed = Packing::new(&config).pack(&weight, None);
         assert_eq!(packed, [0.0, 2.0, 4.0, 1.0, 3.0, 5.0, 0.0, 0.0]);
+        assert_eq!(Packing::new(&config).unpack(&packed), weight);
     }
 }

@@ -1,7 +1,8 @@
 //! The kernels' uniforms, field for field as in their WGSL; a test compares names, offsets and sizes
 //! through naga's reflection.
 
-use bytemuck::{Pod, Zeroable};
+pub(crate) mod train;
+
 use dyconv_core::Activation;
 
 /// Declares uniforms of 32-bit fields, with their field names for the comparison with WGSL.
@@ -10,7 +11,7 @@ macro_rules! uniforms {
         $(
             $(#[$doc])*
             #[repr(C)]
-            #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+            #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
             pub(crate) struct $name {
                 $(pub(crate) $field: $kind,)*
             }
@@ -27,6 +28,8 @@ macro_rules! uniforms {
         }
     };
 }
+
+pub(crate) use uniforms;
 
 uniforms! {
     PoolParams {
@@ -140,6 +143,7 @@ uniforms! {
         count: u32,
         channels: u32,
         channel_stride: u32,
+        input_base: u32,
         output_base: u32,
         residual_base: u32,
         has_residual: u32,

@@ -21,28 +21,28 @@ pub(crate) struct Readback {
 }
 
 impl Readback {
-    /// Records the copy, submits the stream and asks for the mapping. `None` for an empty tensor.
-    pub(crate) fn start(stream: &mut WgpuStream, tensor: &WgpuTensor) -> Result<Option<Self>> {
-        tensor.check("tensor", stream)?;
-        let Some(data) = &tensor.data else {
-            stream.submit()?;
-            return Ok(None);
-        };
+    /// Records copies of the first elements of each part, submits the stream and asks for the mapping.
+    fn start(stream: &mut WgpuStream, parts: &[(&Allocation, usize)]) -> Result<Self> {
         let context = Arc::clone(stream.context());
-        let buffer = context.memory.readback(&context, stream.id(), tensor.shape().len())?;
-        stream.copy(data, &buffer, tensor.shape().len());
+        let len = parts.iter().map(|(_, len)| len).sum();
+        let buffer = context.memory.readback(&context, stream.id(), len)?;
+        let mut start = 0;
+        for &(part, len) in parts {
+            stream.copy(part, &buffer, start, len);
+            start += len;
+        }
         let submission = stream.submit()?;
-        let bytes = tensor.shape().len() as u64 * ELEMENT;
+        let bytes = len as u64 * ELEMENT;
         let mapping = Mapping::default();
         let callback = mapping.clone();
         context.guarded("mapping a result", None, || {
             buffer.buffer.map_async(wgpu::MapMode::Read, ..bytes, move |result| callback.complete(result));
         })?;
-        Ok(Some(Self { buffer, mapping, submission }))
+        Ok(Self { buffer, mapping, submission })
     }
 
     /// The elements. Off the web this blocks in its first poll, since nothing else drives the device there.
-    pub(crate) async fn elements(self, context: &Context, len: usize) -> Result<Vec<f32>> {
+    async fn elements(self, context: &Context, len: usize) -> Result<Vec<f32>> {
         #[cfg(not(target_family = "wasm"))]
         if let Some(submission) = self.submission {
             context.wait(submission)?;
@@ -66,11 +66,21 @@ impl Readback {
 
 /// Brings a tensor back.
 pub(crate) async fn download(stream: &mut WgpuStream, tensor: &WgpuTensor) -> Result<Tensor> {
-    let elements = match Readback::start(stream, tensor)? {
-        Some(readback) => readback.elements(stream.context(), tensor.shape().len()).await?,
-        None => Vec::new(),
+    tensor.check("tensor", stream)?;
+    let elements = match &tensor.data {
+        Some(data) => elements(stream, &[(data, tensor.shape().len())]).await?,
+        None => {
+            stream.submit()?;
+            Vec::new()
+        }
     };
     Tensor::new(tensor.shape(), tensor.layout(), elements)
+}
+
+/// The first elements of each part, one part after the other, by one submission.
+pub(crate) async fn elements(stream: &mut WgpuStream, parts: &[(&Allocation, usize)]) -> Result<Vec<f32>> {
+    let len = parts.iter().map(|(_, len)| len).sum();
+    Readback::start(stream, parts)?.elements(stream.context(), len).await
 }
 
 type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;

@@ -8,8 +8,9 @@ use naga::front::wgsl;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
 
-use crate::kernel::{Access, Kernel, THREADS, Tile};
+use crate::kernel::{Access, Kernel, THREADS, Tile, TrainKernel};
 use crate::params;
+use crate::stages::backward;
 
 fn parse(kernel: Kernel) -> Module {
     let source = kernel.wgsl();
@@ -18,7 +19,7 @@ fn parse(kernel: Kernel) -> Module {
 
 #[test]
 fn naga_accepts_every_shader() {
-    for kernel in Kernel::ALL {
+    for kernel in Kernel::all() {
         let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
         validator.validate(&parse(kernel)).unwrap_or_else(|error| panic!("{kernel}: {error:?}"));
     }
@@ -33,7 +34,7 @@ fn tint_accepts_every_shader() {
         println!("skipped: no `tint` that accepts --format wgsl on PATH");
         return;
     }
-    for (i, kernel) in Kernel::ALL.into_iter().enumerate() {
+    for (i, kernel) in Kernel::all().enumerate() {
         let file = Scratch::new(&format!("{i}-{}.wgsl", kernel.entry_point()), &kernel.wgsl());
         let output = tint(&file).output().expect("tint runs");
         assert!(output.status.success(), "{kernel}: {}", String::from_utf8_lossy(&output.stderr));
@@ -42,7 +43,7 @@ fn tint_accepts_every_shader() {
 
 #[test]
 fn bindings_are_what_the_host_binds() {
-    for kernel in Kernel::ALL {
+    for kernel in Kernel::all() {
         let module = parse(kernel);
         let mut found: Vec<_> = module
             .global_variables
@@ -63,7 +64,7 @@ fn bindings_are_what_the_host_binds() {
 
 #[test]
 fn shaders_stay_within_webgpu_defaults() {
-    for kernel in Kernel::ALL {
+    for kernel in Kernel::all() {
         let module = parse(kernel);
         let [entry] = &module.entry_points[..] else { panic!("{kernel}: one entry point") };
         assert_eq!((entry.name.as_str(), entry.workgroup_size), (kernel.entry_point(), [THREADS, 1, 1]));
@@ -82,9 +83,9 @@ fn shaders_stay_within_webgpu_defaults() {
 
 #[test]
 fn uniforms_lie_as_in_wgsl() {
-    let layouts = params::layouts();
+    let layouts = [params::layouts(), params::train::layouts()].concat();
     let mut compared = 0;
-    for kernel in Kernel::ALL {
+    for kernel in Kernel::all() {
         let module = parse(kernel);
         for (_, ty) in module.types.iter() {
             let (Some(name), TypeInner::Struct { members, span }) = (&ty.name, &ty.inner) else { continue };
@@ -115,13 +116,20 @@ fn uniforms_lie_as_in_wgsl() {
             compared += 1;
         }
     }
-    assert_eq!(compared, Kernel::ALL.len(), "every kernel has one uniform");
+    assert_eq!(compared, Kernel::all().count(), "every kernel has one uniform");
 }
 
 /// The host's numbers for activations, flags and tile constants are the shaders'.
 #[test]
 fn shared_constants_agree() {
-    let source = Kernel::Convolve(Tile::LARGE).wgsl() + &Kernel::Aggregate.wgsl();
+    let kernels = [
+        Kernel::Convolve(Tile::LARGE),
+        Kernel::Aggregate,
+        Kernel::Train(TrainKernel::ConvolveInput),
+        Kernel::Train(TrainKernel::AggregateBackward),
+        Kernel::Train(TrainKernel::SumSquares),
+    ];
+    let source: String = kernels.into_iter().map(Kernel::wgsl).collect();
     let constant = |name: &str, value: u32| {
         let line = format!("const {name}: u32 = {value}u;");
         assert!(source.contains(&line), "{line}");
@@ -131,6 +139,13 @@ fn shared_constants_agree() {
     constant("HAS_RESIDUAL", params::HAS_RESIDUAL);
     constant("PANEL", crate::pack::PANEL as u32);
     constant("SAMPLES", crate::stages::SAMPLES as u32);
+    let [rows, columns] = backward::convolve::TILE;
+    constant("ROWS", rows as u32);
+    constant("COLUMNS", columns as u32);
+    constant("HAS_SHARE", backward::convolve::HAS_SHARE);
+    constant("HAS_OTHER", backward::convolve::HAS_OTHER);
+    constant("EXPERTS", backward::aggregate::EXPERTS as u32);
+    constant("SECTION", crate::train::SECTION as u32);
     for activation in dyconv_core::Activation::ALL {
         let (code, _) = params::activation_code(activation);
         if code != 0 {

@@ -26,7 +26,8 @@ pub struct WgpuStream {
 #[derive(Debug)]
 pub(crate) enum Command {
     Dispatch(Dispatch),
-    Copy { from: wgpu::Buffer, to: wgpu::Buffer, bytes: u64 },
+    Copy { from: wgpu::Buffer, to: wgpu::Buffer, offset: u64, bytes: u64 },
+    Clear { buffer: wgpu::Buffer, bytes: u64 },
 }
 
 /// A kernel to run.
@@ -124,17 +125,25 @@ impl WgpuStream {
     pub(crate) fn upload(&mut self, data: &[f32], to: &Allocation) -> Result<()> {
         let memory = &self.context.memory;
         let staging = memory.filled(&self.context, Purpose::Upload, data.len(), [data.into()])?;
-        self.copy(&staging, to, data.len());
+        self.copy(&staging, to, 0, data.len());
         self.held.push(staging);
         Ok(())
     }
 
-    /// Copies the first `len` elements from buffer to buffer.
-    pub(crate) fn copy(&mut self, from: &Allocation, to: &Allocation, len: usize) {
+    /// Copies the first `len` elements from buffer to buffer, where they lie from element `start` on.
+    pub(crate) fn copy(&mut self, from: &Allocation, to: &Allocation, start: usize, len: usize) {
         from.used_by(&self.ticket);
         to.used_by(&self.ticket);
         let (from, to) = (from.buffer.clone(), to.buffer.clone());
-        self.commands.push(Command::Copy { from, to, bytes: len as u64 * ELEMENT });
+        let offset = start as u64 * ELEMENT;
+        self.commands.push(Command::Copy { from, to, offset, bytes: len as u64 * ELEMENT });
+    }
+
+    /// Makes the first `len` elements 0.
+    pub(crate) fn clear(&mut self, allocation: &Allocation, len: usize) {
+        allocation.used_by(&self.ticket);
+        let buffer = allocation.buffer.clone();
+        self.commands.push(Command::Clear { buffer, bytes: len as u64 * ELEMENT });
     }
 
     /// Submits what was recorded; the index is `None` where nothing was.
@@ -189,9 +198,16 @@ pub(crate) fn encode(
         |a: &Command, b: &Command| timestamps.is_none() && a.dispatch().is_some() && b.dispatch().is_some();
     let mut numbers = 0..;
     for run in commands.chunk_by(share_a_pass) {
-        if let [Command::Copy { from, to, bytes }] = run {
-            encoder.copy_buffer_to_buffer(from, 0, to, 0, *bytes);
-            continue;
+        match run {
+            [Command::Copy { from, to, offset, bytes }] => {
+                encoder.copy_buffer_to_buffer(from, 0, to, *offset, *bytes);
+                continue;
+            }
+            [Command::Clear { buffer, bytes }] => {
+                encoder.clear_buffer(buffer, 0, Some(*bytes));
+                continue;
+            }
+            _ => {}
         }
         let timestamp_writes =
             timestamps.zip(numbers.next()).map(|(set, number)| timestamp_writes(set, number));
@@ -222,7 +238,7 @@ impl Command {
     fn dispatch(&self) -> Option<&Dispatch> {
         match self {
             Self::Dispatch(dispatch) => Some(dispatch),
-            Self::Copy { .. } => None,
+            Self::Copy { .. } | Self::Clear { .. } => None,
         }
     }
 }

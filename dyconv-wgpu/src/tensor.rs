@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dyconv_core::{Error, Handle, Layout, Result, Shape};
+use dyconv_core::{Handle, Layout, Result, Shape};
 
 use crate::memory::Allocation;
+use crate::origin::Origin;
 use crate::stream::WgpuStream;
-use crate::ticket::Ticket;
 
 /// A tensor on the device: a cheap handle. The last clone's drop gives the memory back.
 #[derive(Clone, Debug)]
@@ -17,8 +17,7 @@ pub struct WgpuTensor {
     pub(crate) data: Option<Arc<Allocation>>,
     /// Channel means [N, C], where a layer was asked to emit them.
     pub(crate) means: Option<Arc<Allocation>>,
-    context: u64,
-    made: Arc<Ticket>,
+    origin: Origin,
 }
 
 impl WgpuTensor {
@@ -34,8 +33,7 @@ impl WgpuTensor {
         layout: Layout,
         data: Option<Arc<Allocation>>,
     ) -> Self {
-        let made = Arc::clone(stream.ticket());
-        Self { shape, layout, data, means: None, context: stream.context().id, made }
+        Self { shape, layout, data, means: None, origin: Origin::new(stream) }
     }
 
     /// The same elements under another layout's name.
@@ -45,18 +43,7 @@ impl WgpuTensor {
 
     /// Whether commands recorded on `stream` may read it.
     pub(crate) fn check(&self, name: &str, stream: &WgpuStream) -> Result<()> {
-        if self.context != stream.context().id {
-            return Err(Error::invalid(name, "a tensor of another device", "one of this backend's device"));
-        }
-        if self.made.is_abandoned() {
-            let value = "a tensor whose stream failed or was dropped before it finished";
-            return Err(Error::invalid(name, value, "one whose stream finished"));
-        }
-        if !self.made.precedes(stream.id()) {
-            let value = "a tensor of another stream that hasn't finished";
-            return Err(Error::invalid(name, value, "one of this stream, or of a stream that was finished"));
-        }
-        Ok(())
+        self.origin.check(name, "a tensor", stream)
     }
 }
 

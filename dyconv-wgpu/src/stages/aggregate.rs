@@ -16,7 +16,7 @@ use crate::stream::WgpuStream;
 pub(crate) const SAMPLES: usize = 4;
 
 /// The kernels of a part of the batch, from π [N, K].
-pub(super) fn record(
+pub(crate) fn record(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
     weights: &Allocation,

@@ -1,5 +1,7 @@
 //! Step 2: the head and its squash.
 
+use std::sync::Arc;
+
 use dyconv_core::{Attention, Prepared, Result, Shape, Squash};
 
 use crate::kernel::{Kernel, THREADS};
@@ -9,20 +11,36 @@ use crate::memory::{Allocation, device_error};
 use crate::params::AttentionParams;
 use crate::stream::WgpuStream;
 
+/// What a head was computed from, and what it computed.
+#[derive(Clone, Debug)]
+pub(crate) struct HeadRun {
+    /// Channel means [N, Cin].
+    pub(crate) means: Arc<Allocation>,
+    /// Hidden units and logits, [N][hidden + K].
+    pub(crate) scratch: Arc<Allocation>,
+    /// π [N, K].
+    pub(crate) weights: Arc<Allocation>,
+}
+
+/// Hidden units of the layer's head; 0 without an MLP.
+pub(crate) fn hidden_units(layer: &WgpuLayer) -> usize {
+    match layer.config().attention() {
+        Some(Attention::Mlp { hidden, .. }) => hidden,
+        _ => 0,
+    }
+}
+
 /// π [N, K] from channel means [N, C].
 pub(super) fn record(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
-    means: &Allocation,
+    means: Arc<Allocation>,
     batch: usize,
     temperature: f64,
-) -> Result<Allocation> {
+) -> Result<HeadRun> {
     let config = layer.config();
     let (channels, experts) = (config.in_channels(), config.experts());
-    let hidden = match config.attention() {
-        Some(Attention::Mlp { hidden, .. }) => hidden,
-        _ => 0,
-    };
+    let hidden = hidden_units(layer);
     let is_sigmoid = config.attention().and_then(Attention::squash) == Some(Squash::Sigmoid);
     // A checked layer whose π comes from a head has one.
     let head = layer.head.as_ref().ok_or_else(|| device_error("attention", &"the layer has no head"))?;
@@ -46,13 +64,13 @@ pub(super) fn record(
         temperature: temperature as f32,
     };
     let storage = [
-        stream.bind(means, 0, batch * channels)?,
+        stream.bind(&means, 0, batch * channels)?,
         stream.bind(head, 0, head_len)?,
         stream.bind(&scratch, 0, scratch_len)?,
         stream.bind(&weights, 0, weights_len)?,
     ];
     stream.dispatch(Kernel::Attention, &params, storage, batch as u64)?;
-    Ok(weights)
+    Ok(HeadRun { means, scratch: Arc::new(scratch), weights: Arc::new(weights) })
 }
 
 /// Refuses a head so large that the loops of one invocation might not be run to their ends.

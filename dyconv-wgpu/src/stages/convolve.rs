@@ -59,6 +59,8 @@ pub(super) struct Tensors<'a> {
     pub(super) input: &'a Allocation,
     pub(super) output: &'a Allocation,
     pub(super) residual: Option<&'a Allocation>,
+    /// The function that is applied last.
+    pub(super) activation: Activation,
 }
 
 /// Convolves a part of the batch, with `kernels` [part] or, without, with the layer's one expert.
@@ -77,10 +79,7 @@ pub(super) fn record(
     let output = stream.bind(tensors.output, part.start * output_len, part.len() * output_len)?;
     let kernel_count = if kernels.is_some() { part.len() } else { 1 };
     let weights = stream.bind(kernels.unwrap_or(&layer.experts), 0, kernel_count * stride)?;
-    // With batch statistics everything after the bias waits for them.
-    let is_whole = !checked.batch_statistics;
-    let norm = layer.norm.as_ref().filter(|_| is_whole);
-    let residual = tensors.residual.filter(|_| is_whole);
+    let (norm, residual) = (layer.norm.as_ref(), tensors.residual);
     // A binding that isn't used is any that may be read.
     let norm_binding = match norm {
         Some(norm) => stream.bind(norm, 0, 2 * checked.output.channels())?,
@@ -101,8 +100,7 @@ pub(super) fn record(
     params.flags = if layer.config().bias() { HAS_BIAS } else { 0 }
         | if norm.is_some() { HAS_NORM } else { 0 }
         | if residual.is_some() { HAS_RESIDUAL } else { 0 };
-    let activation = if is_whole { layer.config().activation() } else { Activation::None };
-    (params.activation, params.slope) = activation_code(activation);
+    (params.activation, params.slope) = activation_code(tensors.activation);
     let workgroups = tile(&mut params, plan.kernel);
     let storage = [input, weights, norm_binding, residual_binding, output];
     let products = index("products of one output", layer.config().reduction_len())?;

@@ -1,8 +1,10 @@
 //! The stages of a forward, each recording its kernels: pool → attention → aggregate → convolve →
-//! normalize; the activation is part of the last one.
+//! normalize; the activation is part of the last one. `backward` has the same stages for gradients.
 
-mod aggregate;
+mod activate;
+pub(crate) mod aggregate;
 mod attention;
+pub(crate) mod backward;
 mod convolve;
 mod forward;
 mod normalize;
@@ -11,14 +13,16 @@ mod relayout;
 
 #[cfg(test)]
 pub(crate) use aggregate::SAMPLES;
+pub(crate) use attention::{HeadRun, hidden_units};
 pub(crate) use convolve::plan;
-pub(crate) use forward::forward;
+pub(crate) use forward::{Trace, forward, run};
+pub(crate) use normalize::move_running;
 pub(crate) use pool::{global_mean, max as max_pool};
 pub(crate) use relayout::relayout;
 
 use crate::kernel::THREADS;
 
 /// Workgroups for one thread per element.
-fn elementwise(count: usize) -> u64 {
+pub(crate) fn elementwise(count: usize) -> u64 {
     (count as u64).div_ceil(u64::from(THREADS))
 }

@@ -1,34 +1,30 @@
-//! Step 5 with the batch's own statistics, and what follows it.
+//! Step 5 where batch norm isn't folded, and what follows it: by the batch's own statistics, or by running ones.
 
 use std::sync::Arc;
 
-use dyconv_core::{Layout, Prepared, Result, Shape};
+use dyconv_core::{Activation, Prepared, Result, Shape};
 
 use super::{elementwise, pool};
-use crate::kernel::Kernel;
-use crate::layer::WgpuLayer;
+use crate::kernel::{Kernel, TrainKernel};
+use crate::layer::{Unfolded, WgpuLayer};
 use crate::limits::index;
 use crate::memory::{Allocation, device_error};
+use crate::params::train::MoveRunningParams;
 use crate::params::{MomentsParams, NormalizeParams, activation_code};
 use crate::stream::WgpuStream;
-use crate::tensor::WgpuTensor;
 
-/// Normalizes `data` in place; mean and biased variance, each 1×C×1×1.
+/// The batch's mean and biased variance, [C] each.
 ///
 /// Two passes, as the definition has it: the mean, then the mean squared distance from it.
-pub(super) fn record(
+pub(super) fn statistics(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
     shape: Shape,
     data: &Allocation,
-    residual: Option<&Allocation>,
-) -> Result<[WgpuTensor; 2]> {
+) -> Result<[Arc<Allocation>; 2]> {
     let mean = moment(stream, layer, shape, data, None)?;
     let variance = moment(stream, layer, shape, data, Some(&mean))?;
-    apply(stream, layer, shape, data, residual, [&mean, &variance])?;
-    let moments = Shape::new(1, shape.channels(), 1, 1)?;
-    Ok([mean, variance]
-        .map(|data| WgpuTensor::from_parts(stream, moments, Layout::Nchw, Some(Arc::new(data)))))
+    Ok([mean, variance].map(Arc::new))
 }
 
 /// [C]: the mean over samples and pixels, or the mean squared distance from `center`.
@@ -49,44 +45,91 @@ fn moment(
     Ok(moment)
 }
 
-fn apply(
+/// What is normalized, where to, and by which mean and variance.
+pub(super) struct Tensors<'a> {
+    pub(super) input: &'a Allocation,
+    pub(super) output: &'a Allocation,
+    pub(super) residual: Option<&'a Allocation>,
+    pub(super) by: &'a [Arc<Allocation>; 2],
+}
+
+/// Normalizes, adds the residual and applies the activation.
+pub(super) fn record(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
+    norm: &Unfolded,
     shape: Shape,
-    data: &Allocation,
-    residual: Option<&Allocation>,
-    [mean, variance]: [&Allocation; 2],
+    tensors: &Tensors<'_>,
+    activation: Activation,
 ) -> Result<()> {
-    let config = layer.config();
     let (channels, len) = (shape.channels(), shape.sample_len());
-    // A checked layer whose statistics are the batch's has them.
-    let missing = || device_error("normalize", &"the layer has no batch norm");
-    let gamma_beta = layer.gamma_beta.as_ref().ok_or_else(missing)?;
-    let epsilon = config.batch_norm().ok_or_else(missing)?.epsilon;
-    let (activation, slope) = activation_code(config.activation());
+    let (activation, slope) = activation_code(activation);
     for part in stream.context().limits.split(shape.batch(), &[("output", len)])?.parts() {
-        let count = part.len() * len;
-        let output = stream.bind(data, part.start * len, count)?;
-        let gamma_beta = stream.bind(gamma_beta, 0, 2 * channels)?;
-        let residual_binding = match residual {
-            Some(residual) => stream.bind(residual, part.start * len, count)?,
+        let (start, count) = (part.start * len, part.len() * len);
+        let input = stream.bind(tensors.input, start, count)?;
+        let output = stream.bind(tensors.output, start, count)?;
+        let gamma_beta = stream.bind(&norm.gamma_beta, 0, 2 * channels)?;
+        let residual = match tensors.residual {
+            Some(residual) => stream.bind(residual, start, count)?,
             None => gamma_beta.clone(),
         };
         let params = NormalizeParams {
             count: count as u32,
             channels: channels as u32,
-            channel_stride: shape.strides(config.layout())[1] as u32,
+            channel_stride: shape.strides(layer.config().layout())[1] as u32,
+            input_base: input.base,
             output_base: output.base,
-            residual_base: residual_binding.base,
-            has_residual: u32::from(residual.is_some()),
+            residual_base: residual.base,
+            has_residual: u32::from(tensors.residual.is_some()),
             activation,
             slope,
-            epsilon: epsilon as f32,
+            epsilon: epsilon(layer)?,
         };
-        let mean = stream.bind(mean, 0, channels)?;
-        let variance = stream.bind(variance, 0, channels)?;
-        let storage = [gamma_beta, mean, variance, residual_binding, output];
+        let mean = stream.bind(&tensors.by[0], 0, channels)?;
+        let variance = stream.bind(&tensors.by[1], 0, channels)?;
+        let storage = [gamma_beta, mean, variance, residual, input, output];
         stream.dispatch(Kernel::Normalize, &params, storage, elementwise(count))?;
     }
     Ok(())
+}
+
+/// ε as kernels take it.
+pub(super) fn epsilon(layer: &WgpuLayer) -> Result<f32> {
+    // A layer whose batch norm isn't folded has one.
+    let missing = || device_error("normalize", &"the layer has no batch norm");
+    Ok(layer.config().batch_norm().ok_or_else(missing)?.epsilon as f32)
+}
+
+/// Running statistics, moved towards a batch's whose output has this shape: new ones.
+pub(crate) fn move_running(
+    stream: &mut WgpuStream,
+    layer: &WgpuLayer,
+    running: &[Arc<Allocation>; 2],
+    batch: &[Arc<Allocation>; 2],
+    output: Shape,
+) -> Result<[Arc<Allocation>; 2]> {
+    let Some(norm) = layer.config().batch_norm() else { return Ok(running.clone()) };
+    let channels = output.channels();
+    let values = (output.batch() * output.pixels()) as f64;
+    let correction = if norm.unbiased { values / (values - 1.0) } else { 1.0 };
+    let moved = [Arc::new(stream.take(channels)?), Arc::new(stream.take(channels)?)];
+    let params = MoveRunningParams {
+        channels: channels as u32,
+        keep: norm.keep as f32,
+        taken_mean: (1.0 - norm.keep) as f32,
+        taken_variance: ((1.0 - norm.keep) * correction) as f32,
+    };
+    let [batch_mean, batch_variance] = batch;
+    let [old_mean, old_variance] = running;
+    let [new_mean, new_variance] = &moved;
+    let storage = [
+        stream.bind(batch_mean, 0, channels)?,
+        stream.bind(batch_variance, 0, channels)?,
+        stream.bind(old_mean, 0, channels)?,
+        stream.bind(old_variance, 0, channels)?,
+        stream.bind(new_mean, 0, channels)?,
+        stream.bind(new_variance, 0, channels)?,
+    ];
+    stream.dispatch(Kernel::Train(TrainKernel::MoveRunning), &params, storage, elementwise(channels))?;
+    Ok(moved)
 }

@@ -70,7 +70,7 @@ pub(super) fn per_sample(
 
 /// Channels per workgroup: as many as are neighbours in memory, or so many that each thread has some pixels
 /// of its own to add before it meets the others.
-fn lanes(shape: Shape, layout: Layout) -> usize {
+pub(super) fn lanes(shape: Shape, layout: Layout) -> usize {
     const PIXELS_PER_THREAD: usize = 16;
     let threads = THREADS as usize;
     let wanted = match layout {

@@ -8,3 +8,4 @@ mod memory;
 mod steady;
 mod streams;
 mod support;
+mod training;
