@@ -88,7 +88,7 @@ fn open(name: &str, threads: Option<usize>) -> Result<AnyBackend> {
             };
             builder.build().map(AnyBackend::new)
         }
-        None if name == "wgpu" => WgpuBackend::new().map(AnyBackend::new),
+        None if name == "wgpu" => WgpuBackend::new().map(AnyBackend::trainable),
         None => Ok(AnyBackend::trainable(Reference::default())),
     }
 }
