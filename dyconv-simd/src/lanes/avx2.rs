@@ -75,6 +75,21 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn load_apart<const N: usize>(self, src: &[f32], apart: usize, count: usize) -> Option<[__m256; N]> {
+        if !within(src.len(), [count, apart, 8]) {
+            return None;
+        }
+        let mut vectors = [self.splat(0.0); N];
+        for (i, vector) in vectors.iter_mut().enumerate().take(count) {
+            // SAFETY: the vector lies within `src`, as was just checked.
+            let from = unsafe { src.as_ptr().add(i * apart) };
+            // SAFETY: the token proves AVX, and `from` is as many readable floats as `vector` has.
+            *vector = unsafe { _mm256_loadu_ps(from) };
+        }
+        Some(vectors)
+    }
+
+    #[inline(always)]
     fn load_partial(self, src: &[f32]) -> __m256 {
         if src.len() >= 8 {
             return self.load(src);
@@ -119,14 +134,23 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn store_apart<const N: usize>(self, vectors: [__m256; N], dst: &mut [f32], apart: usize) {
-        assert!(within(dst.len(), [N, apart, 8]), "vectors within the slice");
-        for (i, &vector) in vectors.iter().enumerate() {
+    fn store_apart<const N: usize>(
+        self,
+        vectors: [__m256; N],
+        dst: &mut [f32],
+        apart: usize,
+        count: usize,
+    ) -> Option<()> {
+        if !within(dst.len(), [count, apart, 8]) {
+            return None;
+        }
+        for (i, &vector) in vectors.iter().enumerate().take(count) {
             // SAFETY: the vector lies within `dst`, as was just checked.
             let to = unsafe { dst.as_mut_ptr().add(i * apart) };
             // SAFETY: the token proves AVX, and `to` is as many writable floats as `vector` has.
             unsafe { _mm256_storeu_ps(to, vector) }
         }
+        Some(())
     }
 
     #[inline(always)]

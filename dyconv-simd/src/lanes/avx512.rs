@@ -67,6 +67,21 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn load_apart<const N: usize>(self, src: &[f32], apart: usize, count: usize) -> Option<[__m512; N]> {
+        if !within(src.len(), [count, apart, 16]) {
+            return None;
+        }
+        let mut vectors = [self.splat(0.0); N];
+        for (i, vector) in vectors.iter_mut().enumerate().take(count) {
+            // SAFETY: the vector lies within `src`, as was just checked.
+            let from = unsafe { src.as_ptr().add(i * apart) };
+            // SAFETY: the token proves AVX-512F, and `from` is as many readable floats as `vector` has.
+            *vector = unsafe { _mm512_loadu_ps(from) };
+        }
+        Some(vectors)
+    }
+
+    #[inline(always)]
     fn load_partial(self, src: &[f32]) -> __m512 {
         // SAFETY: the token proves AVX-512F, and the mask covers no more floats than `src` has.
         unsafe { _mm512_maskz_loadu_ps(mask(src.len()), src.as_ptr()) }
@@ -107,14 +122,23 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn store_apart<const N: usize>(self, vectors: [__m512; N], dst: &mut [f32], apart: usize) {
-        assert!(within(dst.len(), [N, apart, 16]), "vectors within the slice");
-        for (i, &vector) in vectors.iter().enumerate() {
+    fn store_apart<const N: usize>(
+        self,
+        vectors: [__m512; N],
+        dst: &mut [f32],
+        apart: usize,
+        count: usize,
+    ) -> Option<()> {
+        if !within(dst.len(), [count, apart, 16]) {
+            return None;
+        }
+        for (i, &vector) in vectors.iter().enumerate().take(count) {
             // SAFETY: the vector lies within `dst`, as was just checked.
             let to = unsafe { dst.as_mut_ptr().add(i * apart) };
             // SAFETY: the token proves AVX-512F, and `to` is as many writable floats as `vector` has.
             unsafe { _mm512_storeu_ps(to, vector) }
         }
+        Some(())
     }
 
     #[inline(always)]

@@ -68,6 +68,9 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn splat(self, x: f32) -> Self::V;
     /// The first `WIDTH` floats.
     fn load(self, src: &[f32]) -> Self::V;
+    /// `count` vectors, each `apart` floats after the one before, and zeros for the others. One check for all, and
+    /// nothing where they don't fit.
+    fn load_apart<const N: usize>(self, src: &[f32], apart: usize, count: usize) -> Option<[Self::V; N]>;
     /// The first `WIDTH` floats, or as many as there are; 0 in the other lanes.
     fn load_partial(self, src: &[f32]) -> Self::V;
     /// The first `WIDTH` bf16s.
@@ -78,8 +81,15 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn load_f16(self, src: &[u16]) -> Self::V;
     /// Writes the first `WIDTH` floats.
     fn store(self, v: Self::V, dst: &mut [f32]);
-    /// Writes vectors, each `apart` floats after the one before, with one check for all.
-    fn store_apart<const N: usize>(self, vectors: [Self::V; N], dst: &mut [f32], apart: usize);
+    /// Writes the first `count` of these vectors, each `apart` floats after the one before. One check for all, and
+    /// nothing where they don't fit: a panic here would be a call in the middle of a loop.
+    fn store_apart<const N: usize>(
+        self,
+        vectors: [Self::V; N],
+        dst: &mut [f32],
+        apart: usize,
+        count: usize,
+    ) -> Option<()>;
     /// Writes the first `WIDTH` floats, or as many as there is room for.
     fn store_partial(self, v: Self::V, dst: &mut [f32]);
     /// a + b

@@ -36,6 +36,18 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn load_apart<const N: usize>(self, src: &[f32], apart: usize, count: usize) -> Option<[f32x8; N]> {
+        if !within(src.len(), [count, apart, 8]) {
+            return None;
+        }
+        let mut vectors = [self.splat(0.0); N];
+        for (i, vector) in vectors.iter_mut().enumerate().take(count) {
+            *vector = self.load(&src[i * apart..]);
+        }
+        Some(vectors)
+    }
+
+    #[inline(always)]
     fn load_partial(self, src: &[f32]) -> f32x8 {
         if let Some(whole) = src.first_chunk() {
             return f32x8::new(*whole);
@@ -69,11 +81,20 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn store_apart<const N: usize>(self, vectors: [f32x8; N], dst: &mut [f32], apart: usize) {
-        assert!(within(dst.len(), [N, apart, 8]), "vectors within the slice");
-        for (i, &vector) in vectors.iter().enumerate() {
+    fn store_apart<const N: usize>(
+        self,
+        vectors: [f32x8; N],
+        dst: &mut [f32],
+        apart: usize,
+        count: usize,
+    ) -> Option<()> {
+        if !within(dst.len(), [count, apart, 8]) {
+            return None;
+        }
+        for (i, &vector) in vectors.iter().enumerate().take(count) {
             self.store(vector, &mut dst[i * apart..]);
         }
+        Some(())
     }
 
     #[inline(always)]

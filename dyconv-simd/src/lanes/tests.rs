@@ -47,8 +47,10 @@ enum Probe {
     F16(Vec<u16>),
     StorePartial(Vec<f32>, usize),
     Prefetch(Vec<f32>),
-    /// Three vectors, written so many floats apart.
-    Apart([Vec<f32>; 3], usize),
+    /// The first so many of three vectors, written so many floats apart.
+    StoreApart([Vec<f32>; 3], usize, usize),
+    /// So many of three vectors, read so many floats apart.
+    LoadApart(Vec<f32>, usize, usize),
     And(Vec<f32>, Vec<f32>),
     SlideUp(usize, Vec<f32>, Vec<f32>),
     SlideDown(usize, Vec<f32>, Vec<f32>),
@@ -65,9 +67,22 @@ impl Task for Probe {
     fn run<L: Lanes>(self, lanes: L) -> Vec<f32> {
         let mut out = vec![-7.0; L::WIDTH];
         let whole = match self {
-            Self::Apart(x, apart) => {
+            Self::StoreApart(x, apart, count) => {
                 let mut out = vec![0.0; 2 * apart + L::WIDTH];
-                lanes.store_apart(x.each_ref().map(|x| lanes.load(x)), &mut out, apart);
+                let x = x.each_ref().map(|x| lanes.load(x));
+                let short = count * L::WIDTH - 1;
+                assert!(lanes.store_apart(x, &mut out[..short], L::WIDTH, count).is_none());
+                lanes.store_apart(x, &mut out, apart, count).expect("room");
+                return out;
+            }
+            Self::LoadApart(x, apart, count) => {
+                let short = &x[..(count - 1) * apart + L::WIDTH - 1];
+                assert!(lanes.load_apart::<3>(short, apart, count).is_none());
+                let vectors = lanes.load_apart::<3>(&x, apart, count).expect("enough");
+                let mut out = vec![-7.0; 3 * L::WIDTH];
+                for (v, out) in vectors.into_iter().zip(out.chunks_exact_mut(L::WIDTH)) {
+                    lanes.store(v, out);
+                }
                 return out;
             }
             Self::Add(a, b) => lanes.add(lanes.load(&a), lanes.load(&b)),
@@ -326,9 +341,16 @@ fn transpose_turns_every_size_over_and_writes_nothing_else() {
 fn vectors_apart_lie_where_they_are_said_to() {
     on_every_isa(|run, Facts { width, .. }| {
         let x = [1, 2, 3].map(|seed| ramp(width, seed));
-        let out = run(Probe::Apart(x.clone(), 50));
-        for (i, &got) in out.iter().enumerate() {
-            assert_eq!(got, *x[i / 50].get(i % 50).unwrap_or(&0.0));
+        for count in 1..=3 {
+            let stored = run(Probe::StoreApart(x.clone(), 50, count));
+            for (i, &got) in stored.iter().enumerate() {
+                let want = x[..count].get(i / 50).and_then(|x| x.get(i % 50));
+                assert_eq!(got, *want.unwrap_or(&0.0));
+            }
+            let loaded = run(Probe::LoadApart(stored, 50, count));
+            for (i, (got, want)) in loaded.chunks_exact(width).zip(&x).enumerate() {
+                assert!(if i < count { got == want } else { got.iter().all(|&x| x == 0.0) });
+            }
         }
     });
 }

@@ -90,7 +90,7 @@ fn of_size<L: Lanes>(lanes: L, size: [usize; 2], tile: Tile<'_>) {
     macro_rules! sizes {
         ($(($r:literal $c:literal))+) => {
             match size {
-                $([$r, $c] => lanes.vectorize(Sized::<$r, $c>(tile)),)+
+                $([$r, $c] => lanes.vectorize(Sized::<$r, $c>(tile)).expect("inputs and V that a tile has"),)+
                 _ => unreachable!("a tile of {size:?} outputs"),
             }
         };
@@ -101,23 +101,25 @@ fn of_size<L: Lanes>(lanes: L, size: [usize; 2], tile: Tile<'_>) {
 struct Sized<'a, const R: usize, const C: usize>(Tile<'a>);
 
 impl<const R: usize, const C: usize> Task for Sized<'_, R, C> {
-    type Output = ();
+    /// Nothing where the tile isn't what it says.
+    type Output = Option<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) -> Option<()> {
         let mut tile = self.0;
         let whole = tile.channels / L::WIDTH * L::WIDTH;
         let padded = tile.inside != [0..R + 2, 0..C + 2];
         for first in (0..whole).step_by(L::WIDTH) {
             if padded {
-                tile.vector::<L, R, C, true>(lanes, first);
+                tile.vector::<L, R, C, true>(lanes, first)?;
             } else {
-                tile.vector::<L, R, C, false>(lanes, first);
+                tile.vector::<L, R, C, false>(lanes, first)?;
             }
         }
         if whole < tile.channels {
-            tile.vector::<L, R, C, true>(lanes, whole);
+            tile.vector::<L, R, C, true>(lanes, whole)?;
         }
+        Some(())
     }
 }
 
@@ -129,26 +131,25 @@ impl Tile<'_> {
         &mut self,
         lanes: L,
         first: usize,
-    ) {
+    ) -> Option<()> {
         let zero = lanes.splat(0.0);
         let mut points = [[zero; POINTS]; POINTS];
         // No loop, so that nothing need be zeroed.
-        points[0] = self.row::<L, R, C, PARTIAL>(lanes, 0, first);
-        points[1] = self.row::<L, R, C, PARTIAL>(lanes, 1, first);
-        points[2] = self.row::<L, R, C, PARTIAL>(lanes, 2, first);
-        points[3] = self.row::<L, R, C, PARTIAL>(lanes, 3, first);
-        points[4] = self.row::<L, R, C, PARTIAL>(lanes, 4, first);
-        points[5] = self.row::<L, R, C, PARTIAL>(lanes, 5, first);
+        points[0] = self.row::<L, R, C, PARTIAL>(lanes, 0, first)?;
+        points[1] = self.row::<L, R, C, PARTIAL>(lanes, 1, first)?;
+        points[2] = self.row::<L, R, C, PARTIAL>(lanes, 2, first)?;
+        points[3] = self.row::<L, R, C, PARTIAL>(lanes, 3, first)?;
+        points[4] = self.row::<L, R, C, PARTIAL>(lanes, 4, first)?;
+        points[5] = self.row::<L, R, C, PARTIAL>(lanes, 5, first)?;
         for q in 0..C + 2 {
             let mut column = [zero; POINTS];
             for r in 0..R + 2 {
                 column[r] = points[r][q];
             }
-            let column = input::<L, R>(lanes, column);
-            for p in 0..R + 2 {
-                lanes.store(column[p], &mut self.v[p * self.down + self.starts[q] + first..]);
-            }
+            let v = self.v.get_mut(self.starts[q] + first..)?;
+            lanes.store_apart(input::<L, R>(lanes, column), v, self.down, R + 2)?;
         }
+        Some(())
     }
 
     /// Transforms a row of such vectors.
@@ -158,22 +159,24 @@ impl Tile<'_> {
         lanes: L,
         r: usize,
         first: usize,
-    ) -> [L::V; POINTS] {
+    ) -> Option<[L::V; POINTS]> {
         let [rows, columns] = &self.inside;
         let mut values = [lanes.splat(0.0); POINTS];
         if r >= R + 2 || (PARTIAL && !rows.contains(&r)) {
-            return values;
+            return Some(values);
         }
-        let row = &self.x[(r - rows.start) * self.strides[0] + first..];
+        let row = self.x.get((r - rows.start) * self.strides[0] + first..)?;
+        if !PARTIAL {
+            values = lanes.load_apart(row, self.strides[1], C + 2)?;
+        }
         for c in 0..C + 2 {
-            if !PARTIAL {
-                values[c] = lanes.load(&row[c * self.strides[1]..]);
-            } else if columns.contains(&c) {
+            if PARTIAL && columns.contains(&c) {
                 let channels = L::WIDTH.min(self.channels - first);
-                values[c] = lanes.load_partial(&row[(c - columns.start) * self.strides[1]..][..channels]);
+                let at = (c - columns.start) * self.strides[1];
+                values[c] = lanes.load_partial(row.get(at..at + channels)?);
             }
         }
-        input::<L, C>(lanes, values)
+        Some(input::<L, C>(lanes, values))
     }
 }
 

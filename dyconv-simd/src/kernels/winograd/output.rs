@@ -82,7 +82,7 @@ fn of_size<L: Lanes>(lanes: L, size: [usize; 2], tile: Tile<'_, '_>) {
     macro_rules! sizes {
         ($(($r:literal $c:literal))+) => {
             match size {
-                $([$r, $c] => lanes.vectorize(Sized::<$r, $c>(tile)),)+
+                $([$r, $c] => lanes.vectorize(Sized::<$r, $c>(tile)).expect("sums that a tile has"),)+
                 _ => unreachable!("a tile of {size:?} outputs"),
             }
         };
@@ -93,10 +93,11 @@ fn of_size<L: Lanes>(lanes: L, size: [usize; 2], tile: Tile<'_, '_>) {
 struct Sized<'a, 'f, const R: usize, const C: usize>(Tile<'a, 'f>);
 
 impl<const R: usize, const C: usize> Task for Sized<'_, '_, R, C> {
-    type Output = ();
+    /// Nothing where the tile isn't what it says.
+    type Output = Option<()>;
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
+    fn run<L: Lanes>(self, lanes: L) -> Option<()> {
         let Tile { m, down, starts, offset, block, width, line, mut to } = self.0;
         for vector in 0..block.vectors {
             let lane = vector * L::WIDTH;
@@ -104,10 +105,7 @@ impl<const R: usize, const C: usize> Task for Sized<'_, '_, R, C> {
             // Outputs of rows, column by column.
             let mut columns = [[zero; 4]; POINTS];
             for q in 0..C + 2 {
-                let mut column = [zero; POINTS];
-                for p in 0..R + 2 {
-                    column[p] = lanes.load(&m[p * down + starts[q] + lane..]);
-                }
+                let column = lanes.load_apart(m.get(starts[q] + lane..)?, down, R + 2)?;
                 columns[q] = output::<L, R>(lanes, column);
             }
             let offset = lanes.load(&offset[lane..]);
@@ -134,6 +132,7 @@ impl<const R: usize, const C: usize> Task for Sized<'_, '_, R, C> {
                 }
             }
         }
+        Some(())
     }
 }
 
