@@ -27,9 +27,6 @@ use crate::isa::Traits;
 use crate::round;
 use crate::store::Store;
 
-/// Weights up to this size stay in the second-level cache from run to run.
-const RESIDENT_BYTES: usize = 512 << 10;
-
 /// Which kernels can read a packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -163,16 +160,22 @@ impl Packed {
     }
 
     /// The cache lines of as many weights as [`Packed::weights`] gives, from where they end: what a run needs next.
-    /// Nothing where all weights stay in cache anyway, or these were the last.
+    /// Nothing where these were the last.
     pub(crate) fn after(&self, block: &Block, from: usize, channels: usize) -> &[f32] {
-        if self.weights.bytes() <= RESIDENT_BYTES {
-            return &[];
-        }
         let piece = self.piece(block, from, channels);
+        self.lines(piece.end..piece.end + piece.len())
+    }
+
+    /// The cache lines of what [`Packed::weights`] gives.
+    pub(crate) fn within(&self, block: &Block, from: usize, channels: usize) -> &[f32] {
+        self.lines(self.piece(block, from, channels))
+    }
+
+    fn lines(&self, words: Range<usize>) -> &[f32] {
         // Where weights take 16 bits, two are a float.
         let per_float = size_of::<f32>() / word_bytes(self.precision);
-        let rest = self.weights.lines().get(piece.end / per_float..).unwrap_or_default();
-        &rest[..rest.len().min(piece.len() / per_float)]
+        let lines = self.weights.lines();
+        &lines[(words.start / per_float).min(lines.len())..(words.end / per_float).min(lines.len())]
     }
 
     /// The experts' biases of a block.

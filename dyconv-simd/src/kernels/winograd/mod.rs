@@ -82,6 +82,9 @@ fn transform_sample<L: Lanes>(
     }
 }
 
+/// How many channels before they are read experts are asked for once more.
+const NEAR: usize = 4;
+
 /// A block of output channels.
 struct Run<'a> {
     plan: &'a Plan,
@@ -112,12 +115,13 @@ impl Run<'_> {
             let channels = plan.step.min(plan.reduction_channels - from);
             let last = from + channels == plan.reduction_channels;
             let weights = packed.weights(block, from, channels);
-            // While this step's weights are used the next one's come nearer; those from memory already while these are
-            // transformed, for which there would be no time later.
-            let lines = packed.after(block, from, channels);
-            let early = if plan.streams(packed.bytes()) { lines.len() / 2 / LINE * LINE } else { 0 };
-            let (early, late) = lines.split_at(early);
-            let mut ahead = Share::new(late, count * tiles.products());
+            // While this step's weights are used the next one's come nearer. What comes from afar is late then, and asked
+            // for again a few channels before it is read.
+            let mut ahead = Share::new(packed.after(block, from, channels), count * tiles.products());
+            let near = match plan.streams(2 * packed.bytes()) {
+                true if channels > NEAR => packed.within(block, from + NEAR, channels - NEAR),
+                _ => &[],
+            };
             let memory = self.v.chunks_exact(v_len).zip(sums.chunks_exact_mut(m_len));
             for (i, (Work { sample, target, sums: channel_sums }, (v, m))) in
                 work.iter_mut().flatten().zip(memory).enumerate()
@@ -125,7 +129,7 @@ impl Run<'_> {
                 // A static layer's are the same for all samples.
                 if i == 0 || sample.pi.is_some() {
                     let pi = sample.pi.unwrap_or(&[1.0]);
-                    let ahead = if i == 0 { early } else { &[] };
+                    let ahead = if i == 0 { near } else { &[] };
                     let into =
                         Into { u: &mut *u, apart: tiles.u_apart(block_lanes), vectors: block.vectors, ahead };
                     transform_weights(lanes, tiles.size, weights, pi, into);
