@@ -258,8 +258,19 @@ impl<'a> Step<'a> {
         let len = if direct && !resume { 0 } else { count * patch.rows * row_sums };
         let sums = &mut sums[..len];
         let store = direct.then_some(Store { finish: &mut *finish, place, row });
-        let mut tile =
-            Tile { count, x, step, offsets, panel: &[], ahead, offset, sums: &mut *sums, resume, store };
+        let mut tile = Tile {
+            count,
+            x,
+            step,
+            offsets,
+            panel: &[],
+            rounds: None,
+            ahead,
+            offset,
+            sums: &mut *sums,
+            resume,
+            store,
+        };
         let whole = vectors == 2 && !halved::fits(lanes, block.channels);
         let fused = match &mut self.panel {
             Panel::Experts { experts, memory }

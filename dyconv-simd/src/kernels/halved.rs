@@ -4,7 +4,7 @@
 //! are found as [`strided`](super::tile::strided) tiles find them.
 
 use super::ahead::{Ahead, lines_per_step};
-use super::tile::{Kernel, STRIDED_ROWS, Tile, begin, end, rows};
+use super::tile::{Kernel, Rounds, STRIDED_ROWS, Tile, begin, rows};
 use crate::lanes::{Lanes, Task};
 
 /// Whether the channels of a block are more than one vector and at most one and a half.
@@ -40,33 +40,36 @@ impl<const M: usize> Task for Halved<'_, '_, '_, M> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let tile = self.0;
-        let (panel, step) = (tile.panel, tile.step);
-        let steps = panel.len() / (2 * L::WIDTH);
-        let mut ahead = Ahead::new(tile.ahead, panel, steps * tile.count, lines_per_step(2 * M));
-        for _ in 0..tile.count {
-            let pixels = rows::<M>(tile.x, step, steps);
-            let start: [[L::V; 2]; M] = begin(lanes, tile, 0);
-            let mut whole = [lanes.splat(0.0); M];
-            let mut half = [lanes.low(lanes.splat(0.0)); M];
-            for m in 0..M {
-                whole[m] = start[m][0];
-                half[m] = lanes.low(start[m][1]);
-            }
-            for (k, weights) in (0..steps).zip(panel.chunks_exact(2 * L::WIDTH)) {
-                ahead.step(lanes);
-                let (first, second) = (lanes.load(weights), lanes.load_half(&weights[L::WIDTH..]));
+        let (step, Rounds { count, panel, apart }) = (tile.step, tile.rounds());
+        let steps = panel / (2 * L::WIDTH);
+        let mut ahead = Ahead::new(tile.ahead, tile.panel, steps * count * tile.count, lines_per_step(2 * M));
+        for round in 0..count {
+            let panel = &tile.panel[round * apart.panel..][..panel];
+            for i in 0..tile.count {
+                let pixels = rows::<M>(&tile.x[round * apart.x + i * M * step..], step, steps);
+                let at = round * apart.sums + i * M * 2 * L::WIDTH;
+                let start: [[L::V; 2]; M] = begin(lanes, tile, at);
+                let mut whole = [lanes.splat(0.0); M];
+                let mut half = [lanes.low(lanes.splat(0.0)); M];
                 for m in 0..M {
-                    let pixel = lanes.splat(pixels[m][k]);
-                    whole[m] = lanes.mul_add(pixel, first, whole[m]);
-                    half[m] = lanes.mul_add_half(lanes.low(pixel), second, half[m]);
+                    whole[m] = start[m][0];
+                    half[m] = lanes.low(start[m][1]);
                 }
+                for (k, weights) in (0..steps).zip(panel.chunks_exact(2 * L::WIDTH)) {
+                    ahead.step(lanes);
+                    let (first, second) = (lanes.load(weights), lanes.load_half(&weights[L::WIDTH..]));
+                    for m in 0..M {
+                        let pixel = lanes.splat(pixels[m][k]);
+                        whole[m] = lanes.mul_add(pixel, first, whole[m]);
+                        half[m] = lanes.mul_add_half(lanes.low(pixel), second, half[m]);
+                    }
+                }
+                let mut acc = [[lanes.splat(0.0); 2]; M];
+                for m in 0..M {
+                    acc[m] = [whole[m], lanes.widen(half[m])];
+                }
+                tile.end(lanes, [acc], at);
             }
-            let mut acc = [[lanes.splat(0.0); 2]; M];
-            for m in 0..M {
-                acc[m] = [whole[m], lanes.widen(half[m])];
-            }
-            end(lanes, [acc], tile.sums, &mut tile.store);
-            tile.advance(M, M * step, M * 2 * L::WIDTH);
         }
     }
 }

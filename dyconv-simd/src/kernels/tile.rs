@@ -24,6 +24,8 @@ pub(crate) struct Tile<'a, 't> {
     pub(crate) offsets: &'a [usize],
     /// `[step][vector][lane]`
     pub(crate) panel: &'a [f32],
+    /// Of [`strided`] tiles, what to do once they are done.
+    pub(crate) rounds: Option<Rounds>,
     /// What is needed soon: its cache lines are asked for, spread over the steps.
     pub(crate) ahead: &'a [f32],
     /// What the sums begin with, `[vector][lane]`.
@@ -34,6 +36,24 @@ pub(crate) struct Tile<'a, 't> {
     pub(crate) resume: bool,
     /// Where the sums go from registers.
     pub(crate) store: Option<Store<'a, 't>>,
+}
+
+/// The same tiles with other numbers, time after time: Winograd's pairs of points. To begin with each anew would take as
+/// long as a dozen of its steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounds {
+    pub(crate) count: usize,
+    /// Floats of a panel.
+    pub(crate) panel: usize,
+    /// Floats from one's panel, input and sums to the next one's.
+    pub(crate) apart: Apart,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Apart {
+    pub(crate) panel: usize,
+    pub(crate) x: usize,
+    pub(crate) sums: usize,
 }
 
 /// Where a tile goes that leaves registers for the output.
@@ -47,6 +67,27 @@ pub(crate) struct Store<'a, 't> {
 }
 
 impl Tile<'_, '_> {
+    /// The rounds, of which there is one where nothing else is said.
+    #[inline(always)]
+    pub(super) fn rounds(&self) -> Rounds {
+        let apart = Apart { panel: 0, x: 0, sums: 0 };
+        self.rounds.unwrap_or(Rounds { count: 1, panel: self.panel.len(), apart })
+    }
+
+    /// The end of one of [`strided`] tiles, whose sums wait `at` floats from where they begin.
+    #[inline(always)]
+    pub(super) fn end<L: Lanes, const M: usize, const V: usize>(
+        &mut self,
+        lanes: L,
+        acc: [[[L::V; V]; M]; 1],
+        at: usize,
+    ) {
+        end(lanes, acc, self.sums.get_mut(at..).unwrap_or_default(), &mut self.store);
+        if let Some(store) = &mut self.store {
+            store.place.line += M;
+        }
+    }
+
     /// Goes on to the next tile, `pixels` pixels and `floats` of the input to the right.
     #[inline(always)]
     pub(super) fn advance(&mut self, pixels: usize, floats: usize, sums: usize) {
@@ -167,27 +208,30 @@ impl<const M: usize, const V: usize> Task for Strided<'_, '_, '_, M, V> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let tile = self.0;
-        let (panel, step) = (tile.panel, tile.step);
-        let steps = panel.len() / (V * L::WIDTH);
-        let mut ahead = Ahead::new(tile.ahead, panel, steps * tile.count, lines_per_few(M * V));
-        for _ in 0..tile.count {
-            let pixels = rows::<M>(tile.x, step, steps);
-            let mut acc: [[L::V; V]; M] = begin(lanes, tile, 0);
-            for (k, weights) in (0..steps).zip(panel.chunks_exact(V * L::WIDTH)) {
-                ahead.step(lanes);
-                let mut w = [lanes.splat(0.0); V];
-                for v in 0..V {
-                    w[v] = lanes.load(&weights[v * L::WIDTH..]);
-                }
-                for m in 0..M {
-                    let pixel = lanes.splat(pixels[m][k]);
+        let (step, Rounds { count, panel, apart }) = (tile.step, tile.rounds());
+        let steps = panel / (V * L::WIDTH);
+        let mut ahead = Ahead::new(tile.ahead, tile.panel, steps * count * tile.count, lines_per_few(M * V));
+        for round in 0..count {
+            let panel = &tile.panel[round * apart.panel..][..panel];
+            for i in 0..tile.count {
+                let pixels = rows::<M>(&tile.x[round * apart.x + i * M * step..], step, steps);
+                let at = round * apart.sums + i * M * V * L::WIDTH;
+                let mut acc: [[L::V; V]; M] = begin(lanes, tile, at);
+                for (k, weights) in (0..steps).zip(panel.chunks_exact(V * L::WIDTH)) {
+                    ahead.step(lanes);
+                    let mut w = [lanes.splat(0.0); V];
                     for v in 0..V {
-                        acc[m][v] = lanes.mul_add(pixel, w[v], acc[m][v]);
+                        w[v] = lanes.load(&weights[v * L::WIDTH..]);
+                    }
+                    for m in 0..M {
+                        let pixel = lanes.splat(pixels[m][k]);
+                        for v in 0..V {
+                            acc[m][v] = lanes.mul_add(pixel, w[v], acc[m][v]);
+                        }
                     }
                 }
+                tile.end(lanes, [acc], at);
             }
-            end(lanes, [acc], tile.sums, &mut tile.store);
-            tile.advance(M, M * step, M * V * L::WIDTH);
         }
     }
 }

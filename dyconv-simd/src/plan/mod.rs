@@ -15,7 +15,7 @@ use self::cost::slots;
 pub(crate) use self::part::{Division, Part};
 pub(crate) use self::patch::Patch;
 use self::patch::patch;
-pub(crate) use self::winograd::{Cut, Size, Tiles};
+pub(crate) use self::winograd::{Alike, Cut, Size, Tiles};
 use crate::isa::Traits;
 use crate::kernels::depthwise::Way;
 use crate::kernels::direct::Window;

@@ -66,6 +66,17 @@ impl Size {
     }
 }
 
+/// Pairs of points, one after another, at which as many tiles have a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Alike {
+    /// The first of them.
+    pub(crate) first: usize,
+    /// How many they are.
+    pub(crate) pairs: usize,
+    /// Tiles.
+    pub(crate) count: usize,
+}
+
 /// An output cut into tiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tiles {
@@ -139,6 +150,22 @@ impl Tiles {
     /// Tiles of a block that have a part at a pair of points: rows of tiles times columns.
     pub(crate) fn at(&self, block: &[Cut], [row, column]: [usize; 2]) -> [usize; 2] {
         [having(block, row), having(&self.columns, column)]
+    }
+
+    /// All pairs of points, those that follow each other with as many tiles together.
+    pub(crate) fn alike(&self, block: &[Cut]) -> impl Iterator<Item = Alike> {
+        let points = self.size.points();
+        let down: [usize; MOST + 2] = std::array::from_fn(|point| having(block, point));
+        let across: [usize; MOST + 2] = std::array::from_fn(|point| having(&self.columns, point));
+        let count = move |pair: usize| down[pair / points] * across[pair % points];
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let first = next;
+            while next < points * points && count(next) == count(first) {
+                next += 1;
+            }
+            (next > first).then(|| Alike { first, pairs: next - first, count: count(first) })
+        })
     }
 
     /// Where the first of a row of tiles lies at each column's point, in a block whose tiles have `row` floats each and
@@ -266,6 +293,30 @@ mod tests {
                 assert!(next == extent && cuts.is_sorted_by_key(|cut| MOST - cut.outputs));
             }
         }
+    }
+
+    #[test]
+    fn pairs_of_points_with_as_many_tiles_go_together() {
+        let options = dyconv_core::Options::new(8, 8).kernel_size([3, 3]);
+        let config = options.padding(dyconv_core::Padding::Same).build().unwrap();
+        let alike = |image: usize| {
+            let geometry = config.geometry(image, image).unwrap();
+            let tiles = Tiles::new(Size::Four, &config, &geometry, crate::plan::tests::AVX512).unwrap();
+            let alike: Vec<_> = tiles.alike(&tiles.rows).collect();
+            for Alike { first, pairs, count } in &alike {
+                for pair in *first..first + pairs {
+                    let [down, across] = tiles.at(&tiles.rows, [pair / 6, pair % 6]);
+                    assert_eq!(down * across, *count);
+                }
+            }
+            alike
+        };
+        assert_eq!(alike(8), [Alike { first: 0, pairs: 36, count: 4 }]);
+        let seven = alike(7);
+        assert_eq!(
+            seven.iter().map(|alike| alike.pairs).collect::<Vec<_>>(),
+            [5, 1, 5, 1, 5, 1, 5, 1, 5, 6, 1]
+        );
     }
 
     #[test]

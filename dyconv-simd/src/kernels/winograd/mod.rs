@@ -24,11 +24,11 @@ use super::ahead::LINE;
 use super::convolve::{Sample, Work, channel_offsets, finish};
 use super::finish::Running;
 use super::halved;
-use super::tile::{STRIDED_ROWS, Tile, strided};
+use super::tile::{Apart, Rounds, STRIDED_ROWS, Tile, strided};
 use crate::buffer::Buffer;
 use crate::lanes::Lanes;
 use crate::pack::{Block, Packed};
-use crate::plan::{Cut, Part, Plan, Tiles};
+use crate::plan::{Alike, Cut, Part, Plan, Tiles};
 use crate::stream::Scratch;
 
 /// Computes a part of some blocks of output channels, for samples that share their experts.
@@ -209,12 +209,13 @@ impl Product<'_> {
         let block_lanes = block.vectors * L::WIDTH;
         let (v_apart, u_apart, m_apart) =
             (tiles.v_apart(), tiles.u_apart(block_lanes), tiles.m_apart(block_lanes));
-        let points = tiles.size.points();
-        for pair in 0..tiles.pairs() {
-            let [down, across] = tiles.at(rows, [pair / points, pair % points]);
-            let panel = &u[pair * u_apart..][..channels * block_lanes];
-            let (mut v, mut m) = (&v[pair * v_apart..], &mut m[pair * m_apart..]);
-            for (pixels, count) in even(down * across, STRIDED_ROWS.min(L::ROWS)) {
+        let alike = tiles.alike(rows);
+        for Alike { first, pairs, count } in alike {
+            let apart = Apart { panel: u_apart, x: v_apart, sums: m_apart };
+            let rounds = Some(Rounds { count: pairs, panel: channels * block_lanes, apart });
+            let panel = &u[first * u_apart..];
+            let (mut v, mut m) = (&v[first * v_apart..], &mut m[first * m_apart..]);
+            for (pixels, count) in even(count, STRIDED_ROWS.min(L::ROWS)) {
                 let kernel = if halved::fits(lanes, block.channels) {
                     halved::halved::<L>(pixels)
                 } else {
@@ -226,7 +227,8 @@ impl Product<'_> {
                     step: tiles.row,
                     offsets: &[],
                     panel,
-                    ahead: ahead.next(pixels * count),
+                    rounds,
+                    ahead: ahead.next(pairs * pixels * count),
                     offset: zeros,
                     sums: &mut *m,
                     resume,
