@@ -17,7 +17,7 @@ pub(crate) const fn lines_per_step(multiply_adds: usize) -> usize {
 /// The same where a step is of few pixels of many channels, [`strided`](super::tile::strided): where multiply-adds are very
 /// few there are the more experts for each. Winograd's four tiles × two vectors at 7 × 7 need more than one line.
 pub(crate) const fn lines_per_few(multiply_adds: usize) -> usize {
-    if multiply_adds <= 8 { 3 } else { lines_per_step(multiply_adds) }
+    if multiply_adds <= 8 { 2 } else { lines_per_step(multiply_adds) }
 }
 
 /// Asks for lines: as many *runs* of neighbouring lines, side by side, as a step asks for.
