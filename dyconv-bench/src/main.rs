@@ -61,6 +61,7 @@ enum Command {
   dyconv bench --workload resnet18,mbv2-dw --backend simd --threads 1,2 --layout nchw,nhwc
   dyconv bench --workload all --backend simd --threads 1 --json record.json --plot plot.png
   dyconv bench --workload resnet18-512x7 --batch 1,8,32 --precision f32,bf16 --cold
+  dyconv bench --workload gpu-64x28 --backend wgpu --profile --baseline naive
   dyconv bench --workload all --against peers.json --plot ratios.png")]
     Bench(bench::Args),
     /// Show what a layer costs on paper, and the plan that each backend would choose
@@ -72,6 +73,7 @@ enum Command {
     /// List the layers that bench, explain and serve know
     #[command(after_help = "Examples:
   dyconv workloads
+  dyconv workloads gpu,resnet18
   dyconv workloads --json > workloads.json")]
     Workloads(workloads::Args),
     /// Time slices of calls on request, for programs that measure others in turn with this one

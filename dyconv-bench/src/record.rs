@@ -10,6 +10,7 @@ use crate::compare::Outcome;
 use crate::machine::Machine;
 use crate::measure::Measurement;
 use crate::precision::Storage;
+use crate::profile::Profile;
 use crate::roster::Candidate;
 use crate::timing::Timing;
 
@@ -207,6 +208,8 @@ pub struct Record {
     pub absent: Vec<Absent>,
     /// The comparison with peers, if that was asked for.
     pub against: Option<Against>,
+    /// The kernels of the GPU's rows, if that was asked for.
+    pub profiles: Vec<Profile>,
 }
 
 /// Ours beside the peers of a file.
@@ -244,6 +247,7 @@ impl Record {
             skipped: outcome.skipped,
             absent,
             against: None,
+            profiles: Vec::new(),
         }
     }
 }

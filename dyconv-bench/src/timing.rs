@@ -1,6 +1,8 @@
 //! Durations of calls, and how long they may be collected.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use dyconv_core::Result;
 
 /// How long one measurement may take.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,21 @@ impl Budget {
         Self { time: Duration::from_millis(60), most_runs: 200, turn: Duration::from_millis(5) };
     /// One pair of calls after the warm-up.
     pub const ONCE: Self = Self { time: Duration::ZERO, most_runs: 1, turn: Duration::ZERO };
+
+    /// Calls again and again until the time or the number of calls is used up: at least once.
+    ///
+    /// # Errors
+    /// The first of a call.
+    pub fn repeat(&self, mut call: impl FnMut() -> Result<()>) -> Result<()> {
+        let start = Instant::now();
+        for number in 0..self.most_runs.max(1) {
+            if number > 0 && start.elapsed() >= self.time {
+                break;
+            }
+            call()?;
+        }
+        Ok(())
+    }
 }
 
 /// Durations of calls, in microseconds.
@@ -37,6 +54,19 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// Sums up the durations that repeated calls report.
+    ///
+    /// # Errors
+    /// The first of a call.
+    pub fn collect(budget: Budget, mut call: impl FnMut() -> Result<Duration>) -> Result<Self> {
+        let mut durations = Vec::new();
+        budget.repeat(|| {
+            durations.push(call()?);
+            Ok(())
+        })?;
+        Ok(Self::of(durations))
+    }
+
     /// Sums up at least one duration.
     #[must_use]
     pub fn of(mut durations: Vec<Duration>) -> Self {
@@ -62,5 +92,15 @@ mod tests {
         let timing = |us: &[u64]| Timing::of(us.iter().map(|&us| Duration::from_micros(us)).collect());
         assert_eq!(timing(&[5, 1, 9]), Timing { median_us: 5.0, min_us: 1.0, runs: 3 });
         assert_eq!(timing(&[4, 2]), Timing { median_us: 3.0, min_us: 2.0, runs: 2 });
+    }
+
+    #[test]
+    fn calls_end_with_the_time_or_their_number_but_there_is_one() {
+        let runs = |time, most_runs| {
+            let budget = Budget { time, most_runs, turn: Duration::ZERO };
+            Timing::collect(budget, || Ok(Duration::from_micros(7))).unwrap()
+        };
+        assert_eq!(runs(Duration::ZERO, 100), Timing { median_us: 7.0, min_us: 7.0, runs: 1 });
+        assert_eq!(runs(Duration::MAX, 100).runs, 100);
     }
 }

@@ -120,6 +120,20 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { extra: true, ..dense("mbv2-last-320-1280x7", LAST, [320, 1280], 7) },
 ];
 
+const GPU_LAYER: &str = "a 3×3 layer by which GPU kernels are compared";
+
+/// Layers that only a GPU is measured on: small enough for a software driver, and large enough for a fast one. Asked
+/// for by name, or as `gpu`; `all` doesn't have them.
+pub const GPU_WORKLOADS: &[Workload] = &[
+    Workload { source: GPU_LAYER, extra: true, ..spatial("gpu-64x28", 64, 28, &[2]) },
+    Workload { source: GPU_LAYER, extra: true, ..spatial("gpu-256x56", 256, 56, &[32]) },
+];
+
+/// Every workload that can be asked for.
+pub fn known() -> impl Iterator<Item = &'static Workload> {
+    WORKLOADS.iter().chain(GPU_WORKLOADS)
+}
+
 impl Workload {
     /// The layer's configuration: the paper's head (hidden = Cin/4, softmax), expert biases, PyTorch's padding.
     ///
@@ -180,21 +194,21 @@ impl Workload {
 /// # Errors
 /// Where none is called that: the message lists all.
 pub fn by_name(name: &str) -> Result<&'static Workload> {
-    WORKLOADS.iter().find(|workload| workload.name == name).ok_or_else(|| {
-        let names: Vec<_> = WORKLOADS.iter().map(|workload| workload.name).collect();
+    known().find(|workload| workload.name == name).ok_or_else(|| {
+        let names: Vec<_> = known().map(|workload| workload.name).collect();
         Error::invalid("workload", format!("`{name}`"), format!("one of {}", names.join(", ")))
     })
 }
 
 /// The workloads that a name means: a full name, the start of some names up to a dash
-/// (`resnet18`, `mbv2-dw`; extras not included), `paper` (all but the extras), `extras` or `all`.
+/// (`resnet18`, `mbv2-dw`; extras not included), `paper` (all but the extras), `extras`, `all` or `gpu`.
 ///
 /// # Errors
 /// Where nothing is called that: the message lists what is.
 pub fn select(names: &[String]) -> Result<Vec<&'static Workload>> {
     let mut chosen: Vec<&'static Workload> = Vec::new();
     for name in names {
-        let full: Vec<_> = WORKLOADS.iter().filter(|workload| workload.name == name).collect();
+        let full: Vec<_> = known().filter(|workload| workload.name == name).collect();
         let found = if full.is_empty() { group(name) } else { full };
         if found.is_empty() {
             return Err(Error::invalid("workload", format!("`{name}`"), format!("one of {}", known_names())));
@@ -209,6 +223,9 @@ pub fn select(names: &[String]) -> Result<Vec<&'static Workload>> {
 }
 
 fn group(name: &str) -> Vec<&'static Workload> {
+    if name == "gpu" {
+        return GPU_WORKLOADS.iter().collect();
+    }
     let belongs = |workload: &&Workload| match name {
         "all" => true,
         "paper" => !workload.extra,
@@ -224,8 +241,8 @@ fn group(name: &str) -> Vec<&'static Workload> {
 /// Every name that [`select`] takes, for messages.
 #[must_use]
 pub fn known_names() -> String {
-    let names: Vec<_> = WORKLOADS.iter().map(|w| w.name).collect();
-    let groups = "all, paper, extras, resnet18, mbv2, mbv2-expand, mbv2-project, mbv2-dw";
+    let names: Vec<_> = known().map(|w| w.name).collect();
+    let groups = "all, paper, extras, resnet18, mbv2, mbv2-expand, mbv2-project, mbv2-dw, gpu";
     format!("{} (or a group: {groups})", names.join(", "))
 }
 
@@ -239,12 +256,12 @@ mod tests {
 
     #[test]
     fn every_workload_builds_in_both_layouts_and_has_its_own_name() {
-        for (i, workload) in WORKLOADS.iter().enumerate() {
+        for (i, workload) in known().enumerate() {
             for layout in Layout::ALL {
                 let config = workload.config(layout).unwrap();
                 config.output_shape(workload.input_shape(1).unwrap()).unwrap();
             }
-            assert!(WORKLOADS[..i].iter().all(|other| other.name != workload.name));
+            assert!(known().take(i).all(|other| other.name != workload.name));
         }
     }
 
@@ -263,6 +280,8 @@ mod tests {
         assert_eq!(names("mbv2-project").len(), 6);
         assert!(names("paper").iter().all(|name| !names("extras").contains(name)));
         assert_eq!(names("paper").len() + names("extras").len(), names("all").len());
+        assert_eq!(names("gpu"), ["gpu-64x28", "gpu-256x56"]);
+        assert!(names("gpu").iter().all(|name| !names("all").contains(name)));
     }
 
     #[test]

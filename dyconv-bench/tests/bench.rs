@@ -259,3 +259,59 @@ fn explain_shows_a_plan_for_each_storage_and_refuses_absurd_batches() {
         assert!(message.contains(&format!("batch is {batch}")), "{message}");
     }
 }
+
+#[test]
+fn a_profile_has_every_kernel_and_the_naive_ones_ratio() {
+    let folder = folder();
+    let path = folder.path().join("record.json");
+    let asked =
+        ["bench", "--workload", "mbv2-dw-960x7", "--backend", "wgpu", "--time", "1", "--json", text(&path)];
+    let ran = |more: &[&str]| {
+        let arguments = [&asked[..], more].concat();
+        Command::new(env!("CARGO_BIN_EXE_dyconv")).args(arguments).output().unwrap()
+    };
+    let output = ran(&["--baseline", "naive", "--layout", "nchw,nhwc"]);
+    let messages = String::from_utf8(output.stderr).unwrap();
+    if messages.contains("isn't available") {
+        assert_ne!(std::env::var("DYCONV_REQUIRE_GPU").as_deref(), Ok("1"), "{messages}");
+        return println!("SKIPPED: {messages}");
+    }
+    assert!(output.status.success(), "{messages}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(cells(&printed, "one thread per output ÷").len(), 1);
+    let record: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let profiles = record["profiles"].as_array().unwrap();
+    assert_eq!(profiles.len(), 2, "one for each layout");
+    for profile in profiles {
+        let number = |key: &str| profile[key].as_f64().unwrap_or_else(|| panic!("{key} in {profile}"));
+        let kernels = profile["kernels"].as_array().unwrap();
+        let stages: Vec<_> = kernels.iter().map(|kernel| kernel["stage"].as_str().unwrap()).collect();
+        for stage in ["pool", "attention", "aggregate", "convolve"] {
+            assert!(stages.contains(&stage), "{stages:?}");
+        }
+        let shares: f64 = kernels.iter().map(|kernel| kernel["share"].as_f64().unwrap()).sum();
+        assert!((shares - 1.0).abs() < 1e-9, "{shares}");
+        // Calls take as long as their kernels, and the ratio is that of its parts.
+        assert!(number("kernel_us") > 0.0 && number("call_us") > 0.0 && number("end_to_end_us") > 0.0);
+        let compared: f64 = kernels
+            .iter()
+            .filter(|kernel| ["aggregate", "convolve"].contains(&kernel["stage"].as_str().unwrap()))
+            .map(|kernel| kernel["us"].as_f64().unwrap())
+            .sum();
+        assert!((number("naive_ratio") / (number("naive_us") / compared) - 1.0).abs() < 1e-9);
+        let chained = number("chained_kernel_us") / number("static_kernel_us");
+        assert!((number("chained_to_static") / chained - 1.0).abs() < 1e-9);
+    }
+    // Without the baseline there is none; without a profile there are none.
+    assert!(ran(&["--profile"]).status.success());
+    let record: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert!(record["profiles"][0]["naive_us"].is_null());
+}
+
+#[test]
+fn a_profile_without_a_gpus_rows_is_an_error() {
+    let [_, messages] = small(2, &["--profile"]);
+    assert!(messages.contains("profile is asked for, and no row of f32 ran on a GPU"), "{messages}");
+    let (_, record) = record(&folder(), &[]);
+    assert_eq!(record["profiles"], json!([]));
+}

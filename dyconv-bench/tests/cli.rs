@@ -182,6 +182,33 @@ fn verify_on_all_backends_lists_the_absent_ones_and_passes_on_the_others() {
 }
 
 #[test]
+fn the_environment_forces_webgpus_default_limits() {
+    let folder = folder();
+    let file = write(&folder, "case.safetensors", &case(small(3), 0.0));
+    let limits = |value| [("DYCONV_WGPU_LIMITS", value)];
+    let listed = dyconv_in(&["backends"], &limits("default"));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    if !listed.contains("wgpu-") {
+        assert_ne!(std::env::var("DYCONV_REQUIRE_GPU").as_deref(), Ok("1"), "{listed}");
+        return println!("SKIPPED: no adapter");
+    }
+    for limit in [
+        "max_storage_buffer_binding_size 134217728",
+        "max_storage_buffers_per_shader_stage 8",
+        "max_compute_invocations_per_workgroup 256",
+        "max_compute_workgroup_storage_size 16384",
+    ] {
+        assert!(listed.contains(limit), "{limit} in {listed}");
+    }
+    let verified = dyconv_in(&["verify", text(&file), "--backend", "wgpu"], &limits("default"));
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+    let wrong = dyconv_in(&["verify", text(&file), "--backend", "wgpu"], &limits("small"));
+    let message = String::from_utf8(wrong.stderr).unwrap();
+    assert_eq!(wrong.status.code(), Some(2), "{message}");
+    assert!(message.contains("DYCONV_WGPU_LIMITS is small; expected `default`, or unset"), "{message}");
+}
+
+#[test]
 fn an_absent_backend_is_an_error_only_if_it_was_named() {
     let folder = folder();
     let file = write(&folder, "case.safetensors", &case(small(3), 0.0));

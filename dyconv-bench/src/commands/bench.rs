@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dyconv_core::{AnyBackend, Backend, Layout, Result};
+use dyconv_core::{AnyBackend, Backend, Error, Layout, Result};
+use dyconv_wgpu::WgpuBackend;
 
 use super::{Ending, LayoutName, absent_lines, present, present_lines, shown};
 use crate::against::{Peers, compare};
@@ -12,12 +13,14 @@ use crate::draw::{comparison_plot, ratio_plot};
 use crate::machine::Machine;
 use crate::output::{check_writable, print, write_file, write_json, write_png};
 use crate::precision::Storage;
+use crate::problem::Problem;
+use crate::profile::{Profile, profile};
 use crate::progress::Progress;
-use crate::record::{Absent, Against, Record};
+use crate::record::{Absent, Against, Record, Row};
 use crate::roster::Wanted;
 use crate::table;
 use crate::timing::Budget;
-use crate::workloads::{check_batch, select};
+use crate::workloads::{by_name, check_batch, select};
 
 /// Arguments of `dyconv bench`.
 #[derive(Clone, Debug, clap::Args)]
@@ -49,6 +52,12 @@ pub struct Args {
     /// Compare with other engines: a file that peers/peers.py has written on this machine
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
+    /// Also each kernel of the GPU's rows, by the device's own clock
+    #[arg(long)]
+    pub profile: bool,
+    /// Also a simple GPU kernel beside ours, checked against it; with --profile's figures
+    #[arg(long, value_name = "KERNEL")]
+    pub baseline: Option<Baseline>,
     /// Time for the calls of one row, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500)]
     pub time: u64,
@@ -64,6 +73,13 @@ pub struct Args {
     /// Write the comparison with peers as Markdown
     #[arg(long, value_name = "FILE", requires = "against")]
     pub markdown: Option<PathBuf>,
+}
+
+/// What ours is compared with on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Baseline {
+    /// One thread per output, nothing shared.
+    Naive,
 }
 
 /// Measures, prints the tables, and writes what was asked for.
@@ -96,6 +112,9 @@ pub fn run(args: &Args) -> Result<Ending> {
     let outcome = plan.run(&backends, &progress)?;
     drop(progress);
     let mut record = Record::new(machine, &backends, outcome, absent);
+    if args.profile || args.baseline.is_some() {
+        record.profiles = profile_rows(&record.rows, plan.budget, args.baseline.is_some())?;
+    }
     record.against = peers.map(|peers| compare(&peers, &record.machine, &record.rows, &plan.asked()));
     print(&report(&record))?;
     write(args, &record)?;
@@ -132,6 +151,26 @@ impl Asked {
             },
         }
     }
+}
+
+/// The kernels of every row that a GPU ran.
+fn profile_rows(rows: &[Row], budget: Budget, baseline: bool) -> Result<Vec<Profile>> {
+    let rows: Vec<_> =
+        rows.iter().filter(|row| row.backend.starts_with("wgpu") && row.precision == Storage::F32).collect();
+    if rows.is_empty() {
+        let wanted = "wgpu among the backends, and layers within --limit";
+        return Err(Error::invalid("profile", "asked for, and no row of f32 ran on a GPU", wanted));
+    }
+    let backend = WgpuBackend::builder().timestamps(true).build()?;
+    let progress = Progress::new("profiling", rows.len());
+    let profiled = rows.into_iter().map(|row| {
+        progress.say(&format!("{} batch {} {}", row.workload, row.batch, row.layout));
+        let problem = Problem::new(by_name(row.workload)?, row.batch, row.layout)?;
+        let profiled = profile(&backend, &problem, row, budget, baseline);
+        progress.step();
+        profiled
+    });
+    profiled.collect()
 }
 
 fn write(args: &Args, record: &Record) -> Result<()> {
@@ -172,11 +211,21 @@ pub fn report(record: &Record) -> String {
     if let Some(threads) = table::threads(&record.rows) {
         text += &format!("\nmore threads\n{threads}\n");
     }
+    if !record.profiles.is_empty() {
+        text += PROFILES;
+    }
+    for profile in &record.profiles {
+        text += &format!("\n{}", table::profile(profile));
+    }
     if let Some(against) = &record.against {
         text += &against_peers(against);
     }
     text
 }
+
+const PROFILES: &str = "\nkernels, each alone and timed by the device; GFLOP/s: 2 · multiply-adds of the stage over all \
+    its kernels; GB/s: bytes bound, each buffer once. In a chain: the input brings its channel sums and the output's are \
+    emitted.\n";
 
 fn against_peers(against: &Against) -> String {
     let Against { made, threads, versions, .. } = against;

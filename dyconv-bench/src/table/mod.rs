@@ -3,10 +3,12 @@
 mod against;
 mod keys;
 mod more;
+mod profile;
 mod time;
 
 pub use against::{goals, markdown, peers, prototypes};
 pub use more::{cold, threads};
+pub use profile::profile;
 pub use time::{comparison, skipped};
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};

@@ -1,0 +1,146 @@
+//! Where the time of a layer goes on a GPU: each kernel by the device's own clock, beside the naive kernel and the
+//! static layer.
+
+mod kernels;
+
+use dyconv_core::{Backend, Call, Cost, DyConv2d, Error, Layout, Options, Params, Prepare, Result, Tensor};
+use dyconv_wgpu::{WgpuBackend, WgpuStream, WgpuTensor};
+use serde::Serialize;
+
+pub use kernels::{Kernel, Kernels};
+
+use crate::naive;
+use crate::problem::{Form, Problem};
+use crate::record::Row;
+use crate::timing::Budget;
+
+/// The kernels of one layer, and what they are compared with. All times are medians, in microseconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Profile {
+    /// The workload's name.
+    pub workload: &'static str,
+    /// The backend's id.
+    pub backend: String,
+    /// Samples per call.
+    pub batch: usize,
+    /// Layout of input and output.
+    pub layout: Layout,
+    /// A call until its results exist, by the host's clock: recorded, submitted, waited for.
+    pub call_us: f64,
+    /// The same with upload and download.
+    pub end_to_end_us: Option<f64>,
+    /// All kernels of the dynamic layer, by the device's clock.
+    pub kernel_us: f64,
+    /// The kernels, in the order in which they run.
+    pub kernels: Vec<Kernel>,
+    /// All kernels of the dynamic layer in a network: its input brings its channel sums, and it emits its output's.
+    pub chained_kernel_us: f64,
+    /// All kernels of the static layer.
+    pub static_kernel_us: f64,
+    /// `chained_kernel_us` ÷ `static_kernel_us`.
+    pub chained_to_static: f64,
+    /// The convolution with one thread per output, if that was asked for: without aggregation.
+    pub naive_us: Option<f64>,
+    /// `naive_us` ÷ the kernels of our stages aggregate and convolve.
+    pub naive_ratio: Option<f64>,
+}
+
+/// Profiles the layer of a row that was measured.
+///
+/// # Errors
+/// Those of the backend; where the device has no timestamps; with `baseline`, where the naive kernel fails or its output
+/// isn't ours.
+pub fn profile(
+    backend: &WgpuBackend,
+    problem: &Problem,
+    row: &Row,
+    budget: Budget,
+    baseline: bool,
+) -> Result<Profile> {
+    let mut stream = backend.stream()?;
+    let input = backend.upload(&mut stream, problem.input.view())?;
+    let mut timed = |form, input: &WgpuTensor, emits| {
+        time_kernels(backend, &mut stream, problem.layer(form), input, emits, budget)
+    };
+    let dynamic = timed(Form::Dynamic, &input, false)?;
+    let static_ = timed(Form::Static, &input, false)?.together_us();
+    let with_sums = emitting_its_sums(backend, &mut backend.stream()?, problem)?;
+    let chained = timed(Form::Dynamic, &with_sums, true)?.together_us();
+    let naive_us = match baseline {
+        true => {
+            let (ours, pi) = outputs(backend, problem)?;
+            Some(naive::time(backend, problem, &pi, &ours, budget)?.median_us)
+        }
+        false => None,
+    };
+    let cost = Cost::new(problem.layer.config(), problem.input.shape())?;
+    let compared = dynamic.stage_us("aggregate") + dynamic.stage_us("convolve");
+    Ok(Profile {
+        workload: row.workload,
+        backend: row.backend.clone(),
+        batch: row.batch,
+        layout: row.layout,
+        call_us: row.median_us,
+        end_to_end_us: row.end_to_end_median_us,
+        kernel_us: dynamic.together_us(),
+        kernels: dynamic.list(&cost),
+        chained_kernel_us: chained,
+        static_kernel_us: static_,
+        chained_to_static: chained / static_,
+        naive_us,
+        naive_ratio: naive_us.map(|naive| naive / compared),
+    })
+}
+
+/// Calls of one layer, each kernel timed, after a call that makes what later ones find again.
+fn time_kernels(
+    backend: &WgpuBackend,
+    stream: &mut WgpuStream,
+    layer: &DyConv2d,
+    input: &WgpuTensor,
+    emits_sums: bool,
+    budget: Budget,
+) -> Result<Kernels> {
+    let prepared = backend.prepare(layer, &Prepare::default())?;
+    let mut call = || {
+        drop(backend.forward(stream, &prepared, &Call::new(input).emit_sums(emits_sums))?);
+        backend.finish_timed(stream)
+    };
+    call()?;
+    let mut kernels = Kernels::default();
+    budget.repeat(|| {
+        kernels.add(&call()?);
+        Ok(())
+    })?;
+    Ok(kernels)
+}
+
+/// The problem's input as a network would hand it over: from a layer that emits its output's channel sums. The layer
+/// multiplies each channel by one.
+fn emitting_its_sums(
+    backend: &WgpuBackend,
+    stream: &mut WgpuStream,
+    problem: &Problem,
+) -> Result<WgpuTensor> {
+    let channels = problem.input.shape().channels();
+    let config = Options::new(channels, channels).groups(channels).layout(problem.input.layout()).build()?;
+    let ones = Params { weight: vec![1.0; channels], bias: None, attention: None, batch_norm: None };
+    let producer = backend.prepare(&DyConv2d::new(config, ones)?, &Prepare::default())?;
+    let x = backend.upload(stream, problem.input.view())?;
+    let y = backend.forward(stream, &producer, &Call::new(&x).emit_sums(true))?.output;
+    backend.finish(stream)?;
+    Ok(y)
+}
+
+/// The dynamic layer's output and π.
+fn outputs(backend: &WgpuBackend, problem: &Problem) -> Result<(Tensor, Tensor)> {
+    let prepared = backend.prepare(&problem.layer, &Prepare::default())?;
+    let mut stream = backend.stream()?;
+    let x = backend.upload(&mut stream, problem.input.view())?;
+    let ran = backend.forward(&mut stream, &prepared, &Call::new(&x).return_attention(true))?;
+    let output = backend.download(&mut stream, &ran.output)?;
+    let missing =
+        || Error::Device { what: "a call that asked for π".into(), reason: "there is none".into() };
+    let pi = ran.attention.ok_or_else(missing)?;
+    Ok((output, backend.download(&mut stream, &pi)?))
+}
