@@ -31,6 +31,7 @@ pub use evaluate::{Evaluation, F64Layer};
 pub(crate) use pool::output_shape as pool_output_shape;
 pub use pool::pool;
 #[cfg(all(feature = "testing", not(target_family = "wasm")))]
-pub(crate) use step::{norm_group, norm_share, step};
+pub(crate) use step::step;
+pub use step::{norm_group, norm_share};
 pub use tensor::F64Tensor;
 pub use train::{ReferenceGradients, ReferenceMoments, ReferenceTape};

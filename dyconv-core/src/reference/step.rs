@@ -72,7 +72,8 @@ fn constrain(constraint: &Constraint, shape: &[usize], axes: &[usize], w: &mut [
 }
 
 /// What a constraint multiplies values of this norm by.
-pub(crate) fn norm_share(constraint: &Constraint, norm: f64) -> f64 {
+#[must_use]
+pub fn norm_share(constraint: &Constraint, norm: f64) -> f64 {
     let desired = match *constraint {
         Constraint::NonNeg => norm,
         Constraint::MaxNorm { max, .. } => norm.min(max),
@@ -83,7 +84,8 @@ pub(crate) fn norm_share(constraint: &Constraint, norm: f64) -> f64 {
 }
 
 /// The first element of the group that shares a norm with the i-th: the same place on all other axes.
-pub(crate) fn norm_group(shape: &[usize], axes: &[usize], i: usize) -> usize {
+#[must_use]
+pub fn norm_group(shape: &[usize], axes: &[usize], i: usize) -> usize {
     let (mut rest, mut stride, mut place) = (i, 1, 0);
     for (axis, &extent) in shape.iter().enumerate().rev() {
         if !axes.contains(&axis) {

@@ -2,8 +2,8 @@
 //! backwards through the stages as calculus says, and every stage adds its own roundings.
 //!
 //! One file per stage, as in the reference. An error of a product is |a|·error(b) + |b|·error(a) + error(a)·error(b),
-//! one of a sum is `terms·u` times the sum of magnitudes. The sums are those of direct plans: a forward's
-//! [`Spread`](crate::Spread) is part of its errors, a backward has none.
+//! one of a sum is `terms·u` times the sum of magnitudes. Where a backward's plan has a [`Spread`](crate::Spread), its dx is
+//! by Winograd, and only that.
 
 mod activate;
 mod attention;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use super::{Estimate, Expected, absolute, unit};
 use crate::reference::{Evaluation, F64Gradients, F64Layer, F64Tensor};
 use crate::testing::{Contracts, Lesson};
-use crate::{Handle, Result};
+use crate::{Handle, Result, Spread};
 
 /// What a backend with these error contracts may give for one lesson.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +50,7 @@ impl ExpectedLesson {
         let gradient = penalized(lesson, &forward);
         let found = layer.backward(&input, &forward.evaluation, &gradient)?;
         let mut stages = Stages {
+            spread: contracts.backward.spread(),
             u: unit(contracts.forward).max(unit(contracts.backward)),
             absolute: absolute(&layer),
             layer: &layer,
@@ -104,6 +105,8 @@ fn input_value(lesson: &Lesson, found: &F64Gradients) -> Vec<f64> {
 /// The error of each stage's gradient, in the order in which it grows.
 struct Stages<'a> {
     u: f64,
+    /// Of the input's gradient.
+    spread: Option<Spread>,
     layer: &'a F64Layer,
     absolute: F64Layer,
     lesson: &'a Lesson,
