@@ -8,7 +8,7 @@ use dyconv_core::{
 };
 
 use crate::builder::Builder;
-use crate::forward::{Run, sample_sums};
+use crate::forward::{Kept, Run, Statistics, sample_sums};
 use crate::isa::{Isa, OnLanes, Token};
 use crate::kernels::pool::max_pool;
 use crate::lanes::{Lanes, transpose};
@@ -123,7 +123,8 @@ impl SimdBackend {
             attention: call.attention.map(|pi| pi.data()),
             residual: call.residual.map(|r| r.data()),
         };
-        let statistics = self.run_slices(stream, layer, checked, slices, output, None)?;
+        let into = Target { output, sums: None, kept: Kept::default() };
+        let statistics = self.run_slices(stream, layer, checked, slices, into)?;
         let statistics = statistics.map(|s| s.map(|values| channel_row(&values))).map(both).transpose()?;
         let attention = call.return_attention.then(|| returned_attention(stream, layer, checked));
         Ok(Written { shape: checked.output, attention: attention.transpose()?, statistics })
@@ -135,23 +136,47 @@ impl SimdBackend {
         layer: &SimdLayer,
         call: CheckedCall,
         slices: Slices<'_>,
-        output: &mut [f32],
-        sums: Option<&mut [f32]>,
-    ) -> Result<Option<[Vec<f64>; 2]>> {
-        if layer.isa != self.isa {
-            let expected = format!("one that {} prepared", self.info.id);
-            return Err(Error::invalid("layer", format!("one that {} prepared", layer.isa.id()), expected));
-        }
-        let work = Cost::new(layer.config(), call.input)?.total().multiply_adds;
-        let threads = if work < self.serial_below { &Threads::Serial } else { &self.threads };
+        into: Target<'_>,
+    ) -> Result<Option<Statistics>> {
+        self.check_own(layer)?;
+        let threads = self.threads_of(layer, call.input)?;
         let plan = layer.plan(call.geometry.input)?;
         let Slices { input, attention: given, residual } = slices;
-        let run = Run { layer, plan, call, threads, stream, input, given, residual, output, sums };
+        let Target { output, sums, kept } = into;
+        let run = Run {
+            layer,
+            plan,
+            call,
+            threads,
+            stream,
+            input,
+            given,
+            residual,
+            output,
+            sums,
+            offset: None,
+            kept,
+        };
         Ok(self.token.dispatch(run))
     }
 
+    /// Refuses a layer that was packed for other instructions.
+    pub(crate) fn check_own(&self, layer: &SimdLayer) -> Result<()> {
+        if layer.isa == self.isa {
+            return Ok(());
+        }
+        let expected = format!("one that {} prepared", self.info.id);
+        Err(Error::invalid("layer", format!("one that {} prepared", layer.isa.id()), expected))
+    }
+
+    /// Spreads a run where it is worth it.
+    pub(crate) fn threads_of(&self, layer: &SimdLayer, input: Shape) -> Result<&Threads> {
+        let work = Cost::new(layer.config(), input)?.total().multiply_adds;
+        Ok(if work < self.serial_below { &Threads::Serial } else { &self.threads })
+    }
+
     /// Spreads per-sample work where it is worth it; a pass over memory counts an element as a multiply-add.
-    fn threads_for(&self, elements: usize) -> &Threads {
+    pub(crate) fn threads_for(&self, elements: usize) -> &Threads {
         if (elements as u64) < self.serial_below { &Threads::Serial } else { &self.threads }
     }
 }
@@ -160,6 +185,12 @@ struct Slices<'a> {
     input: Source<'a>,
     attention: Option<&'a [f32]>,
     residual: Option<&'a [f32]>,
+}
+
+struct Target<'a> {
+    output: &'a mut [f32],
+    sums: Option<&'a mut [f32]>,
+    kept: Kept<'a>,
 }
 
 impl Backend for SimdBackend {
@@ -206,27 +237,7 @@ impl Backend for SimdBackend {
         call: &Call<'_, SimdTensor>,
     ) -> Result<Output<SimdTensor>> {
         let checked = call.check(layer)?;
-        let shape = checked.output;
-        let mut output = stream.recycled.take(shape.len());
-        let mut sums = call.emit_sums.then(|| stream.recycled.take(shape.batch() * shape.channels()));
-        let slices = Slices {
-            input: call.input.source(),
-            attention: call.attention.map(SimdTensor::data),
-            residual: call.residual.map(SimdTensor::data),
-        };
-        let (written, wanted) = (writable(&mut output), sums.as_mut().map(writable));
-        let statistics = self.run_slices(stream, layer, checked, slices, written, wanted)?;
-        [&output].into_iter().chain(&sums).for_each(|piece| stream.recycled.keep(piece));
-        let output = SimdTensor::new(shape, layer.config().layout(), output).with_sums(sums);
-        let attention = call.return_attention.then(|| {
-            let SimdStream { recycled, pi, .. } = stream;
-            let shape = Shape::new(checked.input.batch(), layer.config().experts(), 1, 1)?;
-            Ok(SimdTensor::new(shape, Layout::Nchw, recycled.fill(pi.len(), |data| data.copy_from_slice(pi))))
-        });
-        let statistics = statistics.map(|s| s.map(|values| channel_row(&values))).map(both).transpose()?;
-        Ok(Output::new(output)
-            .attention(attention.transpose()?)
-            .statistics(statistics.map(|s| s.map(SimdTensor::from))))
+        Ok(self.run_tensors(stream, layer, call, checked, Kept::default())?.0)
     }
 
     fn pool(&self, stream: &mut SimdStream, x: &SimdTensor, kind: &Pool) -> Result<SimdTensor> {
@@ -268,6 +279,37 @@ impl Backend for SimdBackend {
 }
 
 impl SimdBackend {
+    /// Runs a call that fits its layer; the batch's statistics come a second time in f64.
+    pub(crate) fn run_tensors(
+        &self,
+        stream: &mut SimdStream,
+        layer: &SimdLayer,
+        call: &Call<'_, SimdTensor>,
+        checked: CheckedCall,
+        kept: Kept<'_>,
+    ) -> Result<(Output<SimdTensor>, Option<Statistics>)> {
+        let shape = checked.output;
+        let mut output = stream.recycled.take(shape.len());
+        let mut sums = call.emit_sums.then(|| stream.recycled.take(shape.batch() * shape.channels()));
+        let slices = Slices {
+            input: call.input.source(),
+            attention: call.attention.map(SimdTensor::data),
+            residual: call.residual.map(SimdTensor::data),
+        };
+        let into = Target { output: writable(&mut output), sums: sums.as_mut().map(writable), kept };
+        let statistics = self.run_slices(stream, layer, checked, slices, into)?;
+        [&output].into_iter().chain(&sums).for_each(|piece| stream.recycled.keep(piece));
+        let output = SimdTensor::new(shape, layer.config().layout(), output).with_sums(sums);
+        let attention = call.return_attention.then(|| {
+            let SimdStream { recycled, pi, .. } = stream;
+            let shape = Shape::new(checked.input.batch(), layer.config().experts(), 1, 1)?;
+            Ok(SimdTensor::new(shape, Layout::Nchw, recycled.fill(pi.len(), |data| data.copy_from_slice(pi))))
+        });
+        let rows = statistics.as_ref().map(|s| s.each_ref().map(|values| channel_row(values)));
+        let rows = rows.map(both).transpose()?.map(|s| s.map(SimdTensor::from));
+        Ok((Output::new(output).attention(attention.transpose()?).statistics(rows), statistics))
+    }
+
     fn mean(&self, threads: &Threads, recycled: &mut Recycled, x: &SimdTensor) -> Result<SimdTensor> {
         let shape = x.shape();
         let means = recycled.fill(shape.batch() * shape.channels(), |means| {

@@ -18,9 +18,12 @@ use crate::lanes::Lanes;
 use crate::layer::SimdLayer;
 use crate::pack::Block;
 use crate::plan::{Division, MOST_SAMPLES, Part, Plan, Reading};
-use crate::stream::{Scratch, SimdStream};
+use crate::stream::SimdStream;
 use crate::tensor::Source;
 use crate::threads::Threads;
+
+/// A batch's mean and biased variance, channel by channel.
+pub(crate) type Statistics = [Vec<f64>; 2];
 
 /// A call that fits its layer, on slices.
 pub(crate) struct Run<'a> {
@@ -37,28 +40,60 @@ pub(crate) struct Run<'a> {
     pub(crate) output: &'a mut [f32],
     /// The output's channel sums `[N, Cout]`, written whole where asked for.
     pub(crate) sums: Option<&'a mut [f32]>,
+    /// Added to the biases, `[N, Cout]`.
+    pub(crate) offset: Option<&'a [f32]>,
+    /// What is kept for a backward.
+    pub(crate) kept: Kept<'a>,
+}
+
+/// Results on the way to the output that a backward needs, written whole where asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Kept<'a> {
+    /// The convolution's output, before batch norm.
+    pub(crate) convolved: Option<&'a mut [f32]>,
+    /// What the activation takes.
+    pub(crate) preactivation: Option<&'a mut [f32]>,
 }
 
 impl OnLanes for Run<'_> {
     /// The batch's mean and biased variance, where batch norm took them.
-    type Output = Option<[Vec<f64>; 2]>;
+    type Output = Option<Statistics>;
 
     fn run<L: Lanes>(mut self, lanes: L) -> Self::Output {
         let mut pi = std::mem::take(&mut self.stream.pi);
         self.attend(lanes, &mut pi);
-        self.convolve(lanes, &pi);
+        let convolved = self.kept.convolved.take();
+        let output = std::mem::take(&mut self.output);
+        let (target, output) = match convolved {
+            Some(convolved) => (convolved, Some(output)),
+            None => (output, None),
+        };
+        self.convolve(lanes, &pi, target);
         self.stream.pi = pi;
-        self.layer.normalizes().then(|| self.normalize(lanes)).flatten()
+        match output {
+            Some(output) => {
+                output.copy_from_slice(target);
+                self.output = output;
+            }
+            None => self.output = target,
+        }
+        if self.fused() { None } else { self.normalize(lanes) }
     }
 }
 
 impl Run<'_> {
+    /// Whether tiles are finished as they leave the convolution. Batch norm that isn't folded comes before residual and
+    /// activation, which then wait for it; and a preactivation that is kept must be there before it is activated.
+    fn fused(&self) -> bool {
+        !self.layer.normalizes() && self.kept.preactivation.is_none()
+    }
+
     fn sample(&self, n: usize) -> &[f32] {
         &self.input.data[n * self.call.input.sample_len()..][..self.call.input.sample_len()]
     }
 
     /// Steps 1 and 2: π of every sample.
-    fn attend<L: Lanes>(&self, lanes: L, pi: &mut Vec<f32>) {
+    fn attend<L: Lanes>(&mut self, lanes: L, pi: &mut Vec<f32>) {
         let experts = self.layer.config().experts();
         pi.clear();
         pi.resize(self.call.input.batch() * experts, 1.0);
@@ -69,18 +104,24 @@ impl Run<'_> {
         else {
             return;
         };
-        self.threads.for_each(pi.chunks_exact_mut(experts).enumerate(), |(n, pi)| {
-            self.stream.scratch.with(|Scratch { pooled, hidden, .. }| {
-                self.pool(lanes, n, pooled);
-                attention(lanes, head, pooled, temperature, hidden, pi);
-            });
+        let (batch, channels) = (self.call.input.batch(), self.call.input.channels());
+        let units = head.hidden(channels);
+        let SimdStream { pooled, hidden, .. } = &mut *self.stream;
+        let (mut pooled, mut hidden) = (std::mem::take(pooled), std::mem::take(hidden));
+        pooled.resize(batch * channels, 0.0);
+        hidden.resize(batch * units, 0.0);
+        let samples = pi.chunks_exact_mut(experts).zip(pooled.chunks_exact_mut(channels));
+        let samples = samples.zip(rows(&mut hidden, units)).enumerate();
+        self.threads.for_each(samples, |(n, ((pi, pooled), hidden))| {
+            self.pool(lanes, n, pooled);
+            attention(lanes, head, pooled, temperature, hidden, pi);
         });
+        (self.stream.pooled, self.stream.hidden) = (pooled, hidden);
     }
 
     /// z of one sample, from the input's own sums where it has them.
-    fn pool<L: Lanes>(&self, lanes: L, n: usize, z: &mut Vec<f32>) {
+    fn pool<L: Lanes>(&self, lanes: L, n: usize, z: &mut [f32]) {
         let shape = self.call.input;
-        z.resize(shape.channels(), 0.0);
         match self.input.sums {
             Some(sums) => z.copy_from_slice(&sums[n * shape.channels()..][..shape.channels()]),
             None => channel_sums(lanes, self.sample(n), shape, self.layer.config().layout(), z),
@@ -90,9 +131,8 @@ impl Run<'_> {
 
     /// Steps 3 to 7 (without batch norm where it isn't folded), a few samples at a time: their padded copies first, then
     /// all blocks of all of them, or parts of blocks, each by one thread, which aggregates that block's panels alone.
-    fn convolve<L: Lanes>(&mut self, lanes: L, pi: &[f32]) {
-        let output = std::mem::take(&mut self.output);
-        let fused = !self.layer.normalizes();
+    fn convolve<L: Lanes>(&mut self, lanes: L, pi: &[f32], output: &mut [f32]) {
+        let fused = self.fused();
         let mut sums = self.sums.take_if(|_| fused).unwrap_or_default();
         let wanted = usize::from(!sums.is_empty());
         let out = self.call.output;
@@ -123,7 +163,6 @@ impl Run<'_> {
             });
         }
         self.stream.copies = copies;
-        self.output = output;
     }
 
     /// The padded copies of some samples.
@@ -149,13 +188,13 @@ impl Run<'_> {
     ) {
         let (config, plan) = (self.layer.config(), &*self.plan);
         let out = self.call.output;
-        // Batch norm comes before the residual and the activation; where it isn't folded they wait for it.
-        let fused = !self.layer.normalizes();
+        let fused = self.fused();
         let skipped = part.first * if config.layout() == Layout::Nchw { 1 } else { out.channels() };
         let sample = |i: usize| Sample {
             x: x(i),
             pi: (self.call.attention != AttentionSource::Static)
                 .then(|| &pi[(first + i) * config.experts()..][..config.experts()]),
+            offset: self.offset.map(|offset| &offset[(first + i) * out.channels()..][..out.channels()]),
             residual: self
                 .residual
                 .filter(|_| fused)
@@ -185,18 +224,20 @@ impl Run<'_> {
         });
     }
 
-    /// Step 5 where it isn't folded, and what had to wait for it.
-    fn normalize<L: Lanes>(&mut self, lanes: L) -> Option<[Vec<f64>; 2]> {
+    /// Step 5 where it isn't folded, and what had to wait.
+    fn normalize<L: Lanes>(&mut self, lanes: L) -> Option<Statistics> {
         let (config, shape) = (*self.layer.config(), self.call.output);
         let layout = config.layout();
         let taken = self.call.batch_statistics.then(|| statistics(self.output, shape, layout));
         let mut affine = std::mem::take(&mut self.stream.affine);
         self.layer.affine(taken.as_ref(), &mut affine);
         let (len, residual) = (shape.sample_len(), self.residual);
-        let samples = self.output.chunks_exact_mut(len).enumerate();
-        self.threads.for_each(samples, |(n, sample)| {
+        let mut kept = self.kept.preactivation.as_deref_mut().map(|kept| kept.chunks_exact_mut(len));
+        let kept = std::iter::repeat_with(move || kept.as_mut().and_then(Iterator::next));
+        let samples = self.output.chunks_exact_mut(len).zip(kept).enumerate();
+        self.threads.for_each(samples, |(n, (sample, kept))| {
             let residual = residual.map(|r| &r[n * len..][..len]);
-            normalize(lanes, &affine, (sample, shape, layout), residual, config.activation());
+            normalize(lanes, &affine, (sample, shape, layout), residual, kept, config.activation());
         });
         self.stream.affine = affine;
         if let Some(sums) = self.sums.as_deref_mut() {
@@ -204,6 +245,15 @@ impl Run<'_> {
         }
         taken
     }
+}
+
+/// `data` cut into rows of `len`, which may be 0, as many as are asked for.
+fn rows(mut data: &mut [f32], len: usize) -> impl Iterator<Item = &mut [f32]> {
+    std::iter::repeat_with(move || {
+        let (row, rest) = std::mem::take(&mut data).split_at_mut(len);
+        data = rest;
+        row
+    })
 }
 
 /// Where a part of some blocks of a sample goes.

@@ -9,6 +9,7 @@ use crate::kernels::attention::Head;
 use crate::kernels::normalize::Affine;
 use crate::pack::Packed;
 use crate::plan::{Kernel, Plan};
+use crate::train::Training;
 
 /// Image sizes whose plans a layer remembers.
 const PLANS: usize = 8;
@@ -22,8 +23,10 @@ pub struct SimdLayer {
     pub(crate) packed: Packed,
     pub(crate) head: Option<Head>,
     /// Batch norm, where it isn't folded.
-    norm: Option<BatchNormParams>,
-    traits: Traits,
+    pub(crate) norm: Option<BatchNormParams>,
+    /// Of a layer to be trained.
+    pub(crate) training: Option<Training>,
+    pub(crate) traits: Traits,
     forced: Option<Kernel>,
     /// Plans of the latest image sizes.
     plans: Mutex<Vec<Arc<Plan>>>,
@@ -53,6 +56,10 @@ impl SimdLayer {
             packed: Packed::new(layer, plan.kernel.family(), traits, how.precision, !how.trainable)?,
             head: head.map(|(head, squash)| Head { fc1: head.fc1, fc2: head.fc2, squash }),
             norm: params.batch_norm.clone().filter(|_| how.trainable),
+            training: match how.trainable {
+                true => Some(Training::new(layer, how.input, isa, traits, forced)?),
+                false => None,
+            },
             traits,
             forced,
             plans: Mutex::new(vec![Arc::new(plan)]),
@@ -61,14 +68,19 @@ impl SimdLayer {
 
     /// The plan for an image size: the one in use, or another that reads the same packing.
     pub(crate) fn plan(&self, image: [usize; 2]) -> Result<Arc<Plan>> {
+        self.plan_as(&self.config, image)
+    }
+
+    /// The plan where the layer is configured in another way that has the same packing: with another padding.
+    pub(crate) fn plan_as(&self, config: &Config, image: [usize; 2]) -> Result<Arc<Plan>> {
         // Plans come and go whole, so a panic elsewhere leaves good ones.
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = plans.iter().find(|plan| plan.geometry.input == image) {
+        if let Some(plan) = plans.iter().find(|plan| plan.geometry.input == image && plan.config == *config) {
             return Ok(plan.clone());
         }
         let family = Some(self.packed.family);
         let (traits, precision) = (self.traits, self.how.precision);
-        let plan = Arc::new(Plan::choose(&self.config, image, traits, precision, family, self.forced)?);
+        let plan = Arc::new(Plan::choose(config, image, traits, precision, family, self.forced)?);
         if plans.len() == PLANS {
             plans.remove(0);
         }
@@ -97,9 +109,17 @@ impl SimdLayer {
         affine.extend((0..self.config.out_channels()).map(channel));
     }
 
+    /// The statistics that inference normalises by.
+    pub(crate) fn running(&self) -> Option<[Vec<f64>; 2]> {
+        let norm = self.norm.as_ref()?;
+        let wide = |data: &[f32]| data.iter().copied().map(f64::from).collect();
+        Some([wide(&norm.running_mean), wide(&norm.running_var)])
+    }
+
     /// Bytes that the prepared layer holds.
     pub(crate) fn bytes(&self) -> usize {
-        self.packed.bytes() + self.head.as_ref().map_or(0, Head::bytes)
+        let mirror = self.training.as_ref().map_or(0, |training| training.mirror.bytes());
+        self.packed.bytes() + self.head.as_ref().map_or(0, Head::bytes) + mirror
     }
 }
 

@@ -41,6 +41,13 @@
 //! scale folded in; everything is still summed in f32, and biases, batch norm's shift and the attention head stay f32. A
 //! weight beyond the format's range is refused by name. A layer to be trained is kept in f32, as small steps would be lost.
 //!
+//! # Training
+//!
+//! [`SimdBackend`] is [`dyconv_core::Train`]. A trainable layer keeps its experts twice, as the forward reads them and
+//! mirrored, so that the input's gradient is a convolution of g by the forward's own kernels. dW~ is a correlation in
+//! register tiles, for a few samples at a time; while a tile of it is in cache, π·dW~ is added to the experts' gradients and
+//! <dW~, W_k> taken for π. Gradients and moments lie in the order of the packed experts, and a step moves all in place.
+//!
 //! # Choice
 //!
 //! | | builder | environment | default |
@@ -75,6 +82,7 @@ mod store;
 mod stream;
 mod tensor;
 mod threads;
+mod train;
 
 pub use backend::{SimdBackend, Written};
 pub use builder::Builder;
@@ -84,3 +92,4 @@ pub use layer::SimdLayer;
 pub use plan::Kernel;
 pub use stream::SimdStream;
 pub use tensor::SimdTensor;
+pub use train::{SimdGradients, SimdMoments, SimdTape};

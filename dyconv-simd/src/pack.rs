@@ -85,6 +85,17 @@ impl Weights<'_> {
     }
 }
 
+/// Where one output channel of one expert lies, in f32's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// Its first number in `[expert][output channel][…]`.
+    pub(crate) plain: usize,
+    /// Its first number as packed.
+    pub(crate) packed: usize,
+    /// From one number to the next as packed.
+    pub(crate) step: usize,
+}
+
 /// A layer's experts, biases and shift, packed.
 #[derive(Debug)]
 pub(crate) struct Packed {
@@ -176,6 +187,63 @@ impl Packed {
         let per_float = size_of::<f32>() / word_bytes(self.precision);
         let lines = self.weights.lines();
         &lines[(words.start / per_float).min(lines.len())..(words.end / per_float).min(lines.len())]
+    }
+
+    /// Which weights those of [`Packed::weights`] are among all.
+    pub(crate) fn place(&self, block: &Block, from: usize, channels: usize) -> Range<usize> {
+        self.piece(block, from, channels)
+    }
+
+    /// All weights, which are f32's.
+    pub(crate) fn all_weights(&self) -> &[f32] {
+        self.weights.get()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn all_weights_mut(&mut self) -> &mut [f32] {
+        self.weights.get_mut()
+    }
+
+    /// All biases.
+    pub(crate) fn all_biases(&self) -> Option<&[f32]> {
+        self.bias.as_ref().map(Buffer::as_slice)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn all_biases_mut(&mut self) -> Option<&mut [f32]> {
+        self.bias.as_mut().map(Buffer::as_mut_slice)
+    }
+
+    /// Every output channel of every expert, of packed f32's with so many numbers for each: weights have as many as are
+    /// summed, biases one.
+    pub(crate) fn rows(&self, numbers: usize) -> impl Iterator<Item = Row> {
+        let (experts, width) = (self.experts, self.width);
+        let channels: usize = self.blocks.iter().map(|block| block.channels).sum();
+        self.blocks.iter().flat_map(move |block| {
+            let start = block.lanes_before * numbers * experts;
+            pairs(experts, block.channels).map(move |(expert, lane)| Row {
+                plain: (expert * channels + block.first + lane) * numbers,
+                packed: start + (lane / width * experts + expert) * width + lane % width,
+                step: block.vectors * experts * width,
+            })
+        })
+    }
+
+    /// Numbers of an output channel's weights.
+    pub(crate) fn reduction(&self) -> usize {
+        self.reduction
+    }
+
+    /// Packs other weights of the same configuration, in f32's and without a scale.
+    pub(crate) fn repack(&mut self, weight: &[f32]) {
+        let reduction = self.reduction;
+        let rows: Vec<Row> = self.rows(reduction).collect();
+        let packed = self.all_weights_mut();
+        for Row { plain, packed: first, step } in rows {
+            for (k, &w) in weight[plain..][..reduction].iter().enumerate() {
+                packed[first + k * step] = w;
+            }
+        }
     }
 
     /// The experts' biases of a block.

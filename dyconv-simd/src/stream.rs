@@ -14,10 +14,20 @@ pub struct SimdStream {
     pub(crate) scratch: Lent<Scratch>,
     /// Padded copies of as many samples as are computed at once.
     pub(crate) copies: Buffer,
+    /// Panels of inputs and of g of as many samples as are correlated at once, and their tiles' parts of dπ.
+    pub(crate) panels: [Buffer; 2],
+    pub(crate) products: Buffer,
+    /// A phase's dx, and the part of g that it reads where that isn't all.
+    pub(crate) phase: Buffer,
+    pub(crate) cropped: Buffer,
     /// The memory of outputs.
     pub(crate) recycled: Recycled,
     /// π `[N, K]`
     pub(crate) pi: Vec<f32>,
+    /// z `[N, Cin]`
+    pub(crate) pooled: Vec<f32>,
+    /// The head's hidden units `[N, hidden]`.
+    pub(crate) hidden: Vec<f32>,
     /// Batch norm of every channel, where it isn't folded.
     pub(crate) affine: Vec<Affine>,
 }
@@ -37,8 +47,4 @@ pub(crate) struct Scratch {
     pub(crate) running: Buffer,
     /// A plane of a depthwise layer, or rows of Winograd's input or output on their way between layouts.
     pub(crate) plane: Buffer,
-    /// z of one sample.
-    pub(crate) pooled: Vec<f32>,
-    /// The head's hidden units.
-    pub(crate) hidden: Vec<f32>,
 }

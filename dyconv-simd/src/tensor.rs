@@ -102,6 +102,11 @@ impl Recycled {
         piece
     }
 
+    /// Forgets a piece that was kept, so that whoever has it may change it.
+    pub(crate) fn forget(&mut self, piece: &Arc<Buffer>) {
+        self.0.retain(|kept| !Arc::ptr_eq(kept, piece));
+    }
+
     /// Remembers a piece, for when its last handle is dropped.
     pub(crate) fn keep(&mut self, piece: &Arc<Buffer>) {
         if self.0.len() == Self::KEPT {

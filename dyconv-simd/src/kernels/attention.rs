@@ -13,6 +13,11 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// Hidden units; 0 where π comes straight from the pooled channels.
+    pub(crate) fn hidden(&self, channels: usize) -> usize {
+        self.fc1.as_ref().map_or(0, |fc1| fc1.weight.len() / channels)
+    }
+
     /// Bytes of its parameters.
     pub(crate) fn bytes(&self) -> usize {
         let dense = |dense: &Dense| dense.weight.len() + dense.bias.as_ref().map_or(0, Vec::len);
@@ -20,18 +25,17 @@ impl Head {
     }
 }
 
-/// π of one sample from its pooled channels. `hidden` is scratch.
+/// π of one sample from its pooled channels, and the hidden units on the way.
 pub(crate) fn attention<L: Lanes>(
     lanes: L,
     head: &Head,
     z: &[f32],
     temperature: f64,
-    hidden: &mut Vec<f32>,
+    hidden: &mut [f32],
     pi: &mut [f32],
 ) {
     match &head.fc1 {
         Some(fc1) => {
-            hidden.resize(fc1.weight.len() / z.len(), 0.0);
             dense(lanes, fc1, z, hidden);
             for h in hidden.iter_mut() {
                 // Not `f32::max`, which would swallow a NaN.

@@ -22,6 +22,8 @@ pub(crate) struct Sample<'a> {
     pub(crate) x: &'a [f32],
     /// π, or `None` for a static layer.
     pub(crate) pi: Option<&'a [f32]>,
+    /// Added to the bias, a number for each of the layer's output channels.
+    pub(crate) offset: Option<&'a [f32]>,
     /// A residual of the output's shape, from the first pixel that is computed on.
     pub(crate) residual: Option<&'a [f32]>,
     /// The activation.
@@ -55,7 +57,7 @@ pub(crate) fn convolve<L: Lanes>(
     let Scratch { panel, offset, sums, running, .. } = scratch;
     let offsets = offset.scratch(count * block_lanes);
     for (work, offset) in work.iter().flatten().zip(offsets.chunks_exact_mut(block_lanes)) {
-        channel_offsets(lanes, packed, block, work.sample.pi, offset);
+        channel_offsets(lanes, packed, block, &work.sample, offset);
     }
     let sums = sums.scratch(count * waiting);
     for from in (0..plan.reduction_channels).step_by(plan.step) {
@@ -105,21 +107,25 @@ pub(crate) fn convolve<L: Lanes>(
     }
 }
 
-/// b~ + shift, one per lane.
+/// b~ + shift and the sample's own offset, one per lane.
 pub(crate) fn channel_offsets<'a, L: Lanes>(
     lanes: L,
     packed: &Packed,
     block: &Block,
-    pi: Option<&[f32]>,
+    sample: &Sample<'_>,
     out: &'a mut [f32],
 ) -> &'a [f32] {
-    match (packed.bias(block), pi) {
+    match (packed.bias(block), sample.pi) {
         (None, _) => out.fill(0.0),
         (Some(bias), None) => out.copy_from_slice(bias),
         (Some(bias), Some(pi)) => aggregate(lanes, Weights::F32(bias), pi, out),
     }
     if let Some(shift) = packed.shift(block) {
         out.iter_mut().zip(shift).for_each(|(offset, shift)| *offset += shift);
+    }
+    if let Some(own) = sample.offset {
+        let own = &own[block.first..][..block.channels];
+        out.iter_mut().zip(own).for_each(|(offset, own)| *offset += own);
     }
     out
 }

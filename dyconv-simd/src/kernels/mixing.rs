@@ -58,7 +58,7 @@ pub(crate) fn mixing<L: Lanes>(
         for (work, sums) in work.iter_mut().flatten().zip(sums.chunks_exact_mut(waiting)) {
             let Work { sample, target, sums: channel_sums } = work;
             if last {
-                channel_offsets(lanes, packed, block, sample.pi, offset);
+                channel_offsets(lanes, packed, block, sample, offset);
             }
             let running = match last && !channel_sums.is_empty() {
                 true => Running::new(lanes, block.vectors, plan.config.layout() == Layout::Nchw, running),

@@ -6,6 +6,7 @@ pub(crate) mod aggregate;
 pub(crate) mod ahead;
 #[expect(clippy::needless_range_loop, reason = "registers go by number in several arrays at once")]
 pub(crate) mod attention;
+pub(crate) mod backward;
 pub(crate) mod convolve;
 pub(crate) mod depthwise;
 pub(crate) mod direct;

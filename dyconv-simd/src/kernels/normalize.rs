@@ -44,15 +44,17 @@ fn channel_sums(y: &[f32], shape: Shape, layout: Layout, f: impl Fn(usize, f64) 
     sums
 }
 
-/// Normalises, adds the residual and activates one sample in place.
+/// Normalises, where `affine` isn't empty, adds the residual, keeps what comes of it, and activates one sample in place.
 pub(crate) fn normalize<L: Lanes>(
     lanes: L,
     affine: &[Affine],
     (sample, shape, layout): (&mut [f32], Shape, Layout),
     residual: Option<&[f32]>,
+    kept: Option<&mut [f32]>,
     activation: Activation,
 ) {
     match layout {
+        _ if affine.is_empty() => {}
         Layout::Nchw => {
             for (plane, affine) in sample.chunks_exact_mut(shape.pixels()).zip(affine) {
                 plane.iter_mut().for_each(|y| *y = affine.apply(*y));
@@ -64,7 +66,7 @@ pub(crate) fn normalize<L: Lanes>(
             }
         }
     }
-    lanes.vectorize(AddAndActivate { sample, residual, activation });
+    lanes.vectorize(AddAndActivate { sample, residual, kept, activation });
 }
 
 impl Affine {
@@ -76,6 +78,7 @@ impl Affine {
 struct AddAndActivate<'a> {
     sample: &'a mut [f32],
     residual: Option<&'a [f32]>,
+    kept: Option<&'a mut [f32]>,
     activation: Activation,
 }
 
@@ -83,11 +86,14 @@ impl Task for AddAndActivate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
+    fn run<L: Lanes>(mut self, lanes: L) {
         for (i, out) in self.sample.chunks_mut(L::WIDTH).enumerate() {
             let mut y = lanes.load_partial(out);
             if let Some(residual) = self.residual {
                 y = lanes.add(y, lanes.load_partial(&residual[i * L::WIDTH..][..out.len()]));
+            }
+            if let Some(kept) = &mut self.kept {
+                lanes.store_partial(y, &mut kept[i * L::WIDTH..][..out.len()]);
             }
             lanes.store_partial(activate(lanes, self.activation, y), out);
         }

@@ -40,7 +40,7 @@ const NORMAL: [f32; 10] = [
 
 /// 1 / (1 + e^−x)
 #[inline(always)]
-pub(super) fn sigmoid<L: Lanes>(lanes: L, x: L::V) -> L::V {
+pub(crate) fn sigmoid<L: Lanes>(lanes: L, x: L::V) -> L::V {
     let e = exp_m1(lanes, negative(lanes, x));
     lanes.div(lanes.splat(1.0), lanes.add(lanes.splat(2.0), e))
 }
@@ -70,7 +70,7 @@ pub(super) fn gelu<L: Lanes>(lanes: L, x: L::V) -> L::V {
 
 /// Φ(−x) for 0 ≤ x ≤ `TAIL`.
 #[inline(always)]
-fn normal_tail<L: Lanes>(lanes: L, x: L::V) -> L::V {
+pub(crate) fn normal_tail<L: Lanes>(lanes: L, x: L::V) -> L::V {
     let t = lanes.div(lanes.splat(1.0), lanes.mul_add(lanes.splat(SLOPE), x, lanes.splat(1.0)));
     let scale = lanes.mul(t, polynomial(lanes, NORMAL, t));
     // What rounding took from x² counts for more the larger that is.
@@ -83,7 +83,7 @@ fn normal_tail<L: Lanes>(lanes: L, x: L::V) -> L::V {
 
 /// e^x
 #[inline(always)]
-fn exp<L: Lanes>(lanes: L, x: L::V) -> L::V {
+pub(crate) fn exp<L: Lanes>(lanes: L, x: L::V) -> L::V {
     let (n, e) = reduced(lanes, x);
     lanes.scale(lanes.add(lanes.splat(1.0), e), n)
 }

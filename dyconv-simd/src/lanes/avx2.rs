@@ -1,16 +1,16 @@
 //! AVX2 with FMA and F16C, which every CPU with AVX2 has: eight lanes, sixteen registers.
 
 use std::arch::x86_64::{
-    __m128, __m128i, __m256, __m256i, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_castps_si128, _mm_cvtss_f32,
-    _mm_fmadd_ps, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps,
+    __m128, __m128i, __m256, __m256i, _CMP_GT_OQ, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_castps_si128,
+    _mm_cvtss_f32, _mm_fmadd_ps, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_prefetch, _mm_shuffle_ps,
     _mm_storel_epi64, _mm_storeu_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_alignr_epi8, _mm256_and_ps,
-    _mm256_and_si256, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps_si256, _mm256_castps256_ps128,
-    _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps,
-    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps,
-    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_permute4x64_pd,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_srai_epi32,
-    _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
-    _mm256_zextps128_ps256,
+    _mm256_and_si256, _mm256_blendv_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps_si256,
+    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
+    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_permute2f128_ps, _mm256_permute4x64_pd, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_sqrt_ps, _mm256_srai_epi32, _mm256_storeu_ps,
+    _mm256_sub_epi32, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_zextps128_ps256,
 };
 
 use super::{Lanes, MAX_WIDTH, Task, within};
@@ -188,6 +188,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn sqrt(self, v: __m256) -> __m256 {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_sqrt_ps(v) }
+    }
+
+    #[inline(always)]
     fn scale(self, v: __m256, n: __m256) -> __m256 {
         // SAFETY: the token proves AVX2.
         unsafe { scale(v, n) }
@@ -209,6 +215,12 @@ impl Lanes for Avx2 {
     fn min(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: the token proves AVX.
         unsafe { _mm256_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn if_positive(self, x: __m256, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves AVX.
+        unsafe { if_positive(x, a, b) }
     }
 
     #[inline(always)]
@@ -289,6 +301,12 @@ impl Lanes for Avx2 {
 }
 
 /// The halves that meet are brought together, then bytes shifted through them.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn if_positive(x: __m256, a: __m256, b: __m256) -> __m256 {
+    _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_setzero_ps()))
+}
+
 #[target_feature(enable = "avx2")]
 #[inline]
 fn slide_up<const N: usize>(before: __m256, v: __m256) -> __m256 {

@@ -1,14 +1,15 @@
 //! AVX-512: sixteen lanes, thirty-two registers, masks for what is partial.
 
 use std::arch::x86_64::{
-    __m256, __m256i, __m512, __m512i, __mmask16, _MM_HINT_T1, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm512_add_ps, _mm512_alignr_epi32, _mm512_and_si512, _mm512_castps_si512,
-    _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_div_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+    __m256, __m256i, __m512, __m512i, __mmask16, _CMP_GT_OQ, _MM_HINT_T1, _mm_prefetch, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm512_add_ps, _mm512_alignr_epi32, _mm512_and_si512,
+    _mm512_castps_si512, _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+    _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
     _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_ps,
     _mm512_reduce_add_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32,
-    _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
-    _mm512_unpackhi_ps, _mm512_unpacklo_ps, _mm512_zextps256_ps512,
+    _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_sqrt_ps,
+    _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps, _mm512_zextps256_ps512,
 };
 
 use super::{Lanes, MAX_WIDTH, Task, within};
@@ -172,6 +173,12 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn sqrt(self, v: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_sqrt_ps(v) }
+    }
+
+    #[inline(always)]
     fn scale(self, v: __m512, n: __m512) -> __m512 {
         // SAFETY: the token proves AVX-512F.
         unsafe { _mm512_scalef_ps(v, n) }
@@ -193,6 +200,12 @@ impl Lanes for Avx512 {
     fn min(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves AVX-512F.
         unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn if_positive(self, x: __m512, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { if_positive(x, a, b) }
     }
 
     #[inline(always)]
@@ -267,6 +280,12 @@ impl Lanes for Avx512 {
         // SAFETY: a prefetch reads nothing that the program can see and never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(src.as_ptr().wrapping_add(at).cast()) }
     }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn if_positive(x: __m512, a: __m512, b: __m512) -> __m512 {
+    _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), b, a)
 }
 
 #[target_feature(enable = "avx512f")]

@@ -100,6 +100,8 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// a / b
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// √v
+    fn sqrt(self, v: Self::V) -> Self::V;
     /// v · 2^n for whole `n` of at most 252 in magnitude, rounded once or, where the result is subnormal, twice.
     fn scale(self, v: Self::V, n: Self::V) -> Self::V;
     /// a · b + c, fused where the instruction set can.
@@ -108,6 +110,8 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller; a NaN in `b` goes through.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a` where `x` is more than 0, else, and where it is NaN, `b`.
+    fn if_positive(self, x: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// The bits that are set in both.
     fn and(self, a: Self::V, b: Self::V) -> Self::V;
     /// `v`, each lane `N` places further up, behind the last `N` lanes of `before`; `N` is 1 or 2.

@@ -127,6 +127,11 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn sqrt(self, v: f32x8) -> f32x8 {
+        v.sqrt()
+    }
+
+    #[inline(always)]
     fn scale(self, v: f32x8, n: f32x8) -> f32x8 {
         // Twice by about half as many powers, each of which is a number.
         let n = n.round_int();
@@ -151,6 +156,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn min(self, a: f32x8, b: f32x8) -> f32x8 {
         a.fast_min(b)
+    }
+
+    #[inline(always)]
+    fn if_positive(self, x: f32x8, a: f32x8, b: f32x8) -> f32x8 {
+        x.simd_gt(f32x8::splat(0.0)).select(a, b)
     }
 
     #[inline(always)]

@@ -39,6 +39,8 @@ enum Probe {
     MulAdd(Vec<f32>, Vec<f32>, Vec<f32>),
     Max(Vec<f32>, Vec<f32>),
     Min(Vec<f32>, Vec<f32>),
+    Sqrt(Vec<f32>),
+    IfPositive(Vec<f32>, Vec<f32>, Vec<f32>),
     Splat(f32),
     Reduce(Vec<f32>),
     LoadPartial(Vec<f32>),
@@ -93,6 +95,8 @@ impl Task for Probe {
             Self::MulAdd(a, b, c) => lanes.mul_add(lanes.load(&a), lanes.load(&b), lanes.load(&c)),
             Self::Max(a, b) => lanes.max(lanes.load(&a), lanes.load(&b)),
             Self::Min(a, b) => lanes.min(lanes.load(&a), lanes.load(&b)),
+            Self::Sqrt(a) => lanes.sqrt(lanes.load(&a)),
+            Self::IfPositive(x, a, b) => lanes.if_positive(lanes.load(&x), lanes.load(&a), lanes.load(&b)),
             Self::Splat(x) => lanes.splat(x),
             Self::Reduce(a) => lanes.splat(lanes.reduce_add(lanes.load(&a))),
             Self::LoadPartial(a) => lanes.load_partial(&a),
@@ -177,6 +181,21 @@ fn quotients_and_powers_of_two_are_rounded_as_scalars_are() {
         }
         for (v, n) in [(f32::NAN, 3.0), (f32::NAN, f32::NAN)] {
             assert!(run(Probe::Scale(vec![v; width], n)).iter().all(|x| x.is_nan()));
+        }
+    });
+}
+
+#[test]
+fn roots_are_rounded_and_choices_are_by_sign() {
+    on_every_isa(|run, Facts { width, .. }| {
+        let a: Vec<f32> = ramp(width, 4).iter().map(|x| x.abs() + 0.1).collect();
+        assert_eq!(run(Probe::Sqrt(a.clone())), a.iter().map(|x| x.sqrt()).collect::<Vec<_>>());
+        let least = f32::from_bits(1);
+        for (x, chosen) in
+            [(least, 1.0), (f32::INFINITY, 1.0), (0.0, 2.0), (-0.0, 2.0), (-least, 2.0), (f32::NAN, 2.0)]
+        {
+            let [x, a, b] = [x, 1.0, 2.0].map(|value| vec![value; width]);
+            assert_eq!(run(Probe::IfPositive(x, a, b)), vec![chosen; width]);
         }
     });
 }

@@ -55,7 +55,7 @@ impl Plan {
     }
 
     /// The error contract.
-    fn accuracy(&self) -> Accuracy {
+    pub(crate) fn accuracy(&self) -> Accuracy {
         match self.kernel {
             Kernel::WinogradF2 => Accuracy::WinogradF2,
             Kernel::WinogradF4 => Accuracy::WinogradF4,

@@ -2,6 +2,7 @@
 //! cache, chosen by predicted cost, apart from running it.
 
 mod batch;
+mod correlate;
 mod cost;
 mod describe;
 mod part;
@@ -11,6 +12,7 @@ mod winograd;
 use dyconv_core::{Config, Geometry, Layout, Precision, Result};
 
 pub(crate) use self::batch::MOST_SAMPLES;
+pub(crate) use self::correlate::{Correlation, SAMPLES, Tile};
 use self::cost::slots;
 pub(crate) use self::part::{Division, Part};
 pub(crate) use self::patch::Patch;

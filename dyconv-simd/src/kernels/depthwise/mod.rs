@@ -66,7 +66,7 @@ fn one<L: Lanes>(
 ) {
     let Scratch { panel, offset, plane, .. } = scratch;
     let weights = aggregate::panel(lanes, packed.weights(block, 0, 1), sample.pi, panel);
-    let offset = channel_offsets(lanes, packed, block, sample.pi, offset.scratch(L::WIDTH));
+    let offset = channel_offsets(lanes, packed, block, sample, offset.scratch(L::WIDTH));
     let layout = plan.config.layout();
     let bounded = bounds(sample.activation).is_some();
     let (sums, later) = if bounded { (sums, Default::default()) } else { (Default::default(), sums) };

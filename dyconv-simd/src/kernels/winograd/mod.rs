@@ -135,7 +135,7 @@ impl Run<'_> {
                     transform_weights(lanes, tiles.size, weights, pi, into);
                 }
                 if last {
-                    channel_offsets(lanes, packed, block, sample.pi, offset);
+                    channel_offsets(lanes, packed, block, sample, offset);
                 }
                 let own = block.first - self.first;
                 let channel_sums = match last && !channel_sums.is_empty() {
