@@ -86,7 +86,7 @@ fn open(name: &str, threads: Option<usize>) -> Result<AnyBackend> {
                 Some(count) => builder.threads(count),
                 None => builder,
             };
-            builder.build().map(AnyBackend::new)
+            builder.build().map(AnyBackend::trainable)
         }
         None if name == "wgpu" => WgpuBackend::new().map(AnyBackend::trainable),
         None => Ok(AnyBackend::trainable(Reference::default())),
