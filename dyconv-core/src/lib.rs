@@ -57,6 +57,7 @@ pub mod keras;
 mod layer;
 mod params;
 pub mod reference;
+pub mod round;
 mod shape;
 mod tensor;
 #[cfg(all(feature = "testing", not(target_family = "wasm")))]

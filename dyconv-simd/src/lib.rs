@@ -77,7 +77,6 @@ mod pack;
 #[doc(hidden)]
 pub mod peak;
 mod plan;
-mod round;
 mod store;
 mod stream;
 mod tensor;

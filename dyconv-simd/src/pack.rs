@@ -24,8 +24,8 @@ use dyconv_core::{BatchNormParams, Config, DyConv2d, Error, Precision, Result};
 
 use crate::buffer::Buffer;
 use crate::isa::Traits;
-use crate::round;
 use crate::store::Store;
+use dyconv_core::round;
 
 /// Which kernels can read a packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Rounding to 16 bits, to nearest even, straight from f64: a weight that batch norm's scale was folded into is rounded
 //! once.
 
-use dyconv_core::Precision;
+use crate::Precision;
 
 /// A 16-bit format, as IEEE describes one.
 struct Format {
@@ -15,7 +15,7 @@ const BF16: Format = Format { digits: 8, least: -126 };
 const F16: Format = Format { digits: 11, least: -14 };
 
 /// The largest number that `precision` has, and what it is called.
-pub(crate) fn largest(precision: Precision) -> (f64, &'static str) {
+pub fn largest(precision: Precision) -> (f64, &'static str) {
     match precision {
         Precision::Bf16 => (BF16.largest(), "bf16"),
         Precision::F16 => (F16.largest(), "f16"),
@@ -24,12 +24,12 @@ pub(crate) fn largest(precision: Precision) -> (f64, &'static str) {
 }
 
 /// The bits of the bf16 nearest to `x`, or `None` where that is no number or beyond the range.
-pub(crate) fn bf16(x: f64) -> Option<u16> {
+pub fn bf16(x: f64) -> Option<u16> {
     BF16.bits(x)
 }
 
 /// The bits of the f16 nearest to `x`, or `None` where that is no number or beyond the range.
-pub(crate) fn f16(x: f64) -> Option<u16> {
+pub fn f16(x: f64) -> Option<u16> {
     F16.bits(x)
 }
 
