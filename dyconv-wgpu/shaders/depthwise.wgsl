@@ -1,7 +1,7 @@
 // Step 4 where every group has one input channel: one thread per output, in the output's own order.
 // Kernels lie as [tap][channel], so that channels-last neighbours read neighbours.
 
-@group(0) @binding(2) var<storage, read> kernels: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<f32>;
 
 @compute @workgroup_size(64)
 fn depthwise(
@@ -38,13 +38,9 @@ fn depthwise(
             let x = left + i32(kx * params.dilation_width);
             if x >= 0 && x < i32(params.input_width) {
                 let at = start + (u32(y) * params.input_width + u32(x)) * params.input_pixel;
-                sum += kernel_element(taps + (ky * params.kernel_width + kx) * channels) * input[at];
+                sum += kernel_floats[taps + (ky * params.kernel_width + kx) * channels] * input[at];
             }
         }
     }
-    finish(sum, kernel, channel, index);
-}
-
-fn kernel_element(index: u32) -> f32 {
-    return kernels[params.kernel_base + index];
+    finish(sum, terms_of(kernel, channel), index);
 }

@@ -4,6 +4,12 @@
 const HAS_BIAS: u32 = 1u;
 const HAS_NORM: u32 = 2u;
 const HAS_RESIDUAL: u32 = 4u;
+// The output holds what the dispatch before this one summed.
+const CONTINUES: u32 = 8u;
+// The sum isn't whole yet, and stored as it is.
+const IS_PART: u32 = 16u;
+// Channel sums of the tile's outputs are wanted.
+const EMITS: u32 = 32u;
 
 struct ConvolveParams {
     input_height: u32,
@@ -29,10 +35,12 @@ struct ConvolveParams {
     samples: u32,
     row_tiles: u32,
     column_tiles: u32,
-    // Floats from one kernel to the next, and from a kernel's start to its bias.
+    // 32-bit words from one kernel (or expert) to the next, and from its start to its bias.
     kernel_stride: u32,
     bias_offset: u32,
-    kernel_base: u32,
+    // Where experts are aggregated as they are loaded: how many, and the first sample's row in π.
+    experts: u32,
+    first_sample: u32,
     input_base: u32,
     input_channel: u32,
     input_pixel: u32,
@@ -44,37 +52,60 @@ struct ConvolveParams {
     flags: u32,
     activation: u32,
     slope: f32,
-    // The products that this dispatch adds; those before it lie in the output as bare sums.
+    // Steps that a tap takes, where a step stays within one.
+    chunks: u32,
+    // The steps (of a depthwise kernel: the taps) that this dispatch adds.
     first: u32,
     end: u32,
+    // Workgroups that share an output's sum, the steps of each, and elements from one's sums to the next's.
+    slices: u32,
+    slice_steps: u32,
+    slice_stride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: ConvolveParams;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-// Binding 2 is the kernels, which each entry point reads in its own way.
+// Binding 1 is the input, 2 and 3 are the kernels: each is read in several ways.
 // [scale][shift], one each per output channel.
-@group(0) @binding(3) var<storage, read> norm: array<f32>;
-@group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read_write> output: array<f32>;
+@group(0) @binding(4) var<storage, read> norm: array<f32>;
+@group(0) @binding(5) var<storage, read> residual: array<f32>;
+@group(0) @binding(6) var<storage, read_write> output: array<f32>;
+// Channel sums of what a workgroup computed, where they are wanted.
+@group(0) @binding(7) var<storage, read_write> sums: array<f32>;
 
-// Writes one output, or its sum so far: `channel` counts through all groups, `index` from the output's start.
-fn finish(sum: f32, kernel: u32, channel: u32, index: u32) {
-    var value = sum;
-    if params.first > 0u {
-        value += output[params.output_base + index];
-    }
-    if params.end < params.kernel_height * params.kernel_width * params.depth {
-        output[params.output_base + index] = value;
-        return;
-    }
+// What all outputs of a channel have in common.
+struct Terms {
+    bias: f32,
+    scale: f32,
+    shift: f32,
+}
+
+// `channel` counts through all groups.
+fn terms_of(kernel: u32, channel: u32) -> Terms {
+    var terms = Terms(0.0, 1.0, 0.0);
     if (params.flags & HAS_BIAS) != 0u {
-        value += kernel_element(kernel * params.kernel_stride + params.bias_offset + channel);
+        terms.bias = bias(kernel, channel);
     }
     if (params.flags & HAS_NORM) != 0u {
-        value = value * norm[channel] + norm[params.groups * params.rows + channel];
+        terms.scale = norm[channel];
+        terms.shift = norm[params.groups * params.rows + channel];
     }
-    if (params.flags & HAS_RESIDUAL) != 0u {
-        value += residual[params.residual_base + index];
+    return terms;
+}
+
+// Writes and returns one output, or its sum so far; `index` counts from the output's start.
+fn finish(sum: f32, terms: Terms, index: u32) -> f32 {
+    var value = sum;
+    let at = params.output_base + index;
+    if (params.flags & CONTINUES) != 0u {
+        value += output[at];
     }
-    output[params.output_base + index] = activate(params.activation, params.slope, value);
+    if (params.flags & IS_PART) == 0u {
+        value = (value + terms.bias) * terms.scale + terms.shift;
+        if (params.flags & HAS_RESIDUAL) != 0u {
+            value += residual[params.residual_base + index];
+        }
+        value = activate(params.activation, params.slope, value);
+    }
+    output[at] = value;
+    return value;
 }

@@ -8,7 +8,8 @@
 struct PoolParams {
     samples: u32,
     channels: u32,
-    pixels: u32,
+    // What the last dispatch divides the sum by.
+    divisor: u32,
     // Channels per workgroup, a power of two up to 64.
     lanes: u32,
     channels_last: u32,
@@ -22,6 +23,7 @@ struct PoolParams {
     // The pixels that this dispatch adds; the sum of those before lies in the output.
     first_pixel: u32,
     end_pixel: u32,
+    is_last: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: PoolParams;
@@ -75,6 +77,6 @@ fn pool(
         if params.first_pixel > 0u {
             total += output[index];
         }
-        output[index] = select(total, total / f32(params.pixels), params.end_pixel == params.pixels);
+        output[index] = select(total, total / f32(params.divisor), params.is_last != 0u);
     }
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dyconv_core::{
-    Accuracy, Backend, Call, Cost, DyConv2d, Error, Info, Layout, Output, Plan, Pool, Prepare, Prepared,
-    Result, Shape, Tensor, TensorView,
+    Accuracy, Backend, Call, DyConv2d, Error, Info, Layout, Output, Plan, Pool, Prepare, Result, Shape,
+    Tensor, TensorView,
 };
 
 use crate::adapter::AdapterSummary;
 use crate::builder::WgpuBuilder;
 use crate::context::Context;
 use crate::layer::WgpuLayer;
-use crate::limits::ELEMENT;
 use crate::memory::MemoryUse;
+use crate::plan;
 #[cfg(not(target_family = "wasm"))]
 use crate::profile::{self, KernelTime};
 use crate::readback;
@@ -160,20 +160,7 @@ impl Backend for WgpuBackend {
 
     fn plan(&self, layer: &WgpuLayer, input: Shape) -> Result<Plan> {
         self.check_layer(layer)?;
-        let plan = stages::plan(&self.context.limits, layer, input)?;
-        let config = layer.config();
-        let cost = Cost::new(config, input)?;
-        let total = cost.total();
-        let is_static = config.attention().is_none();
-        let kernels = if is_static { 0 } else { plan.split.largest() };
-        let floats = input.len()
-            + config.output_shape(input)?.len()
-            + layer.packing.stride * (config.experts() + kernels);
-        let name = match plan.split.parts().count() {
-            0 | 1 => plan.kernel.to_string(),
-            parts => format!("{} in {parts} parts", plan.kernel),
-        };
-        Ok(Plan::new(name, total.multiply_adds, total.bytes, floats as u64 * ELEMENT, Accuracy::Gpu))
+        plan::plan(&self.context.limits, layer, input, false)?.describe(layer, input)
     }
 
     fn upload(&self, stream: &mut WgpuStream, host: TensorView<'_>) -> Result<WgpuTensor> {

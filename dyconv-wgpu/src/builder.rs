@@ -10,6 +10,7 @@ use crate::context::{Context, Settings};
 use crate::env;
 use crate::kernel::{Kernel, THREADS};
 use crate::limits::{LOOP_STEPS, Limits};
+use crate::plan::Choice;
 
 /// What a backend is made with; [`WgpuBackend::builder`] starts one.
 ///
@@ -30,6 +31,7 @@ pub struct WgpuBuilder {
     binding_bytes: u64,
     workgroups: u32,
     part_samples: usize,
+    forced: Option<Choice>,
 }
 
 impl WgpuBuilder {
@@ -44,6 +46,7 @@ impl WgpuBuilder {
             binding_bytes: u64::MAX,
             workgroups: u32::MAX,
             part_samples: usize::MAX,
+            forced: None,
         }
     }
 
@@ -98,6 +101,13 @@ impl WgpuBuilder {
         self
     }
 
+    /// Takes a choice of the plan wherever it fits: how tests reach every plan on small shapes.
+    #[doc(hidden)]
+    pub fn force(mut self, choice: Choice) -> Self {
+        self.forced = Some(choice);
+        self
+    }
+
     /// Opens the device and waits for it.
     ///
     /// # Errors
@@ -131,7 +141,7 @@ impl WgpuBuilder {
     }
 
     fn features_of(&self, adapter: &wgpu::Adapter) -> Result<wgpu::Features> {
-        let mut wanted = wgpu::Features::empty();
+        let mut wanted = self.limits.features(adapter);
         wanted.set(wgpu::Features::TIMESTAMP_QUERY, self.timestamps);
         let missing = wanted - adapter.features();
         if missing.is_empty() {
@@ -170,8 +180,10 @@ impl WgpuBuilder {
         limits.binding_bytes = limits.binding_bytes.min(self.binding_bytes);
         limits.workgroups = limits.workgroups.min(self.workgroups);
         limits.part_samples = self.part_samples;
+        limits.forced = self.forced;
         if summary.is_software {
             limits.loop_steps = 2 * u64::from(LOOP_STEPS) - 1;
+            limits.busy_threads = THREADS;
         }
         let settings = Settings { limits, budget: self.budget, timeout: self.timeout, owns_device };
         let context = Context::new(summary.id(), device, queue, settings);
@@ -199,6 +211,14 @@ impl DeviceLimits {
         }
     }
 
+    /// What kernels have another form for: WebGPU's defaults have no features.
+    fn features(&self, adapter: &wgpu::Adapter) -> wgpu::Features {
+        match self {
+            Self::Adapter => adapter.features() & wgpu::Features::SHADER_F16,
+            Self::WebGpu | Self::Unknown(_) => wgpu::Features::empty(),
+        }
+    }
+
     fn of(&self, adapter: &wgpu::Adapter) -> Result<wgpu::Limits> {
         match self {
             Self::Adapter => Ok(adapter.limits()),
@@ -211,10 +231,11 @@ impl DeviceLimits {
 /// What every kernel needs, all of it within WebGPU's defaults.
 fn check_needs(summary: &AdapterSummary, limits: &wgpu::Limits) -> Result<()> {
     let buffers = Kernel::all().map(|kernel| kernel.storage().len()).max().unwrap_or(0) as u32;
+    let threads = Kernel::all().map(Kernel::threads).max().unwrap_or(0);
     let needs = [
         ("max_storage_buffers_per_shader_stage", buffers, limits.max_storage_buffers_per_shader_stage),
-        ("max_compute_invocations_per_workgroup", THREADS, limits.max_compute_invocations_per_workgroup),
-        ("max_compute_workgroup_size_x", THREADS, limits.max_compute_workgroup_size_x),
+        ("max_compute_invocations_per_workgroup", threads, limits.max_compute_invocations_per_workgroup),
+        ("max_compute_workgroup_size_x", threads, limits.max_compute_workgroup_size_x),
         ("max_compute_workgroup_storage_size", WORKGROUP_BYTES, limits.max_compute_workgroup_storage_size),
     ];
     for (name, needed, allowed) in needs {
@@ -226,5 +247,5 @@ fn check_needs(summary: &AdapterSummary, limits: &wgpu::Limits) -> Result<()> {
     Ok(())
 }
 
-/// Workgroup memory of the largest convolution tile: 2 · 16 · 64 floats.
-const WORKGROUP_BYTES: u32 = 8192;
+/// Workgroup memory of the largest convolution tile: 2 · 16 · 128 floats.
+const WORKGROUP_BYTES: u32 = 16384;

@@ -78,6 +78,11 @@ impl Context {
         })
     }
 
+    /// Whether shaders may use f16.
+    pub(crate) fn has_f16(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SHADER_F16)
+    }
+
     /// Errors that the device reported on its own: that it is lost, for ever; anything else, once.
     pub(crate) fn check(&self) -> Result<()> {
         if let Some(reason) = &*self.faults.lost.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -4,6 +4,8 @@ mod train;
 
 use std::fmt;
 
+use crate::stored::Stored;
+use crate::tile::Tile;
 pub(crate) use train::TrainKernel;
 
 /// One compute kernel. What varies from layer to layer without changing the loads is a uniform, so that
@@ -14,8 +16,9 @@ pub(crate) enum Kernel {
     PoolMax,
     Relayout,
     Attention,
-    Aggregate,
-    Convolve(Tile),
+    Aggregate(Stored),
+    Convolve(Convolution),
+    Join(Source),
     Depthwise,
     Moments,
     Normalize,
@@ -31,28 +34,75 @@ pub(crate) enum Access {
 
 use Access::{Read, Write};
 
-/// Invocations per workgroup, in every kernel: two to four warps of work per register tile, and little
-/// enough for drivers that emulate barriers.
+/// Invocations per workgroup, in every kernel but the largest tile's: two warps of work, and little enough for
+/// drivers that emulate barriers.
 pub(crate) const THREADS: u32 = 64;
 
-impl Kernel {
-    /// Those of a forward.
-    const FORWARD: [Self; 11] = [
-        Self::Pool,
-        Self::PoolMax,
-        Self::Relayout,
-        Self::Attention,
-        Self::Aggregate,
-        Self::Convolve(Tile::LARGE),
-        Self::Convolve(Tile::SMALL),
-        Self::Convolve(Tile::FLAT),
-        Self::Depthwise,
-        Self::Moments,
-        Self::Normalize,
-    ];
+/// A tiled convolution: its tile, how it finds its input, and where its kernels come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Convolution {
+    pub(crate) tile: Tile,
+    pub(crate) gather: Gather,
+    pub(crate) source: Source,
+    pub(crate) stored: Stored,
+}
 
+/// How a tile finds its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Gather {
+    /// For any layer.
+    Any,
+    /// A step's products belong to one tap.
+    Taps,
+    /// 1×1, stride 1, unpadded, channels first, pixels a multiple of four: four pixels to a load.
+    Points,
+    /// Channels last, a multiple of four to a group: four channels to a load.
+    Quads,
+}
+
+/// Where a tile's kernels come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// Kernels that lie ready: aggregated, or a static layer's one expert.
+    Kernels,
+    /// Experts, aggregated as they are loaded.
+    Experts,
+}
+
+impl Kernel {
+    /// Every kernel that there is; only a few are ever made into pipelines.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        Self::FORWARD.into_iter().chain(TrainKernel::ALL.map(Self::Train))
+        let mut all = vec![
+            Self::Pool,
+            Self::PoolMax,
+            Self::Relayout,
+            Self::Attention,
+            Self::Join(Source::Kernels),
+            Self::Join(Source::Experts),
+            Self::Depthwise,
+            Self::Moments,
+            Self::Normalize,
+        ];
+        all.extend(Stored::ALL.map(Self::Aggregate));
+        for tile in Tile::ALL {
+            for gather in [Gather::Any, Gather::Taps, Gather::Points, Gather::Quads] {
+                for source in [Source::Kernels, Source::Experts] {
+                    all.extend(
+                        Stored::ALL
+                            .map(|stored| Self::Convolve(Convolution { tile, gather, source, stored })),
+                    );
+                }
+            }
+        }
+        all.into_iter().chain(TrainKernel::ALL.map(Self::Train))
+    }
+
+    /// Invocations per workgroup.
+    pub(crate) fn threads(self) -> u32 {
+        match self {
+            Self::Convolve(convolution) => convolution.tile.threads(),
+            _ => THREADS,
+        }
     }
 
     /// The WGSL function, by the stage's name.
@@ -62,8 +112,9 @@ impl Kernel {
             Self::PoolMax => "pool_max",
             Self::Relayout => "relayout",
             Self::Attention => "attention",
-            Self::Aggregate => "aggregate",
+            Self::Aggregate(_) => "aggregate",
             Self::Convolve(_) => "convolve",
+            Self::Join(_) => "join",
             Self::Depthwise => "depthwise",
             Self::Moments => "moments",
             Self::Normalize => "normalize_batch",
@@ -78,8 +129,8 @@ impl Kernel {
             Self::PoolMax => "max pool",
             Self::Relayout => "relayout",
             Self::Attention => "attention",
-            Self::Aggregate => "aggregate",
-            Self::Convolve(_) | Self::Depthwise => "convolve",
+            Self::Aggregate(_) => "aggregate",
+            Self::Convolve(_) | Self::Join(_) | Self::Depthwise => "convolve",
             Self::Moments | Self::Normalize => "normalize",
             Self::Train(kernel) => kernel.stage(),
         }
@@ -91,9 +142,14 @@ impl Kernel {
             Self::Pool => &[Read, Read, Write],
             Self::PoolMax | Self::Relayout | Self::Moments => &[Read, Write],
             Self::Attention => &[Read, Read, Write, Write],
-            Self::Aggregate => &[Read, Read, Write],
-            Self::Convolve(_) | Self::Depthwise => &[Read, Read, Read, Read, Write],
+            Self::Aggregate(_) => &[Read, Read, Read, Write],
             Self::Normalize => &[Read, Read, Read, Read, Read, Write],
+            Self::Convolve(Convolution { source: Source::Experts, .. }) | Self::Join(Source::Experts) => {
+                &[Read, Read, Read, Read, Read, Write, Write, Read]
+            }
+            Self::Convolve(_) | Self::Join(_) | Self::Depthwise => {
+                &[Read, Read, Read, Read, Read, Write, Write]
+            }
             Self::Train(kernel) => kernel.storage(),
         }
     }
@@ -104,17 +160,23 @@ impl Kernel {
         const EXP: &str = include_str!("../shaders/exp.wgsl");
         const ACTIVATE: &str = include_str!("../shaders/activate.wgsl");
         const EPILOGUE: &str = include_str!("../shaders/epilogue.wgsl");
-        const CONVOLVE: &str = include_str!("../shaders/convolve.wgsl");
+        let kernels = Source::Kernels.wgsl();
+        let floats = Stored::F32.wgsl();
         let parts: &[&str] = match self {
             Self::Pool => &[GRID, include_str!("../shaders/pool.wgsl")],
             Self::PoolMax => &[GRID, include_str!("../shaders/pool_max.wgsl")],
             Self::Relayout => &[GRID, include_str!("../shaders/relayout.wgsl")],
             Self::Attention => &[GRID, EXP, ACTIVATE, include_str!("../shaders/attention.wgsl")],
-            Self::Aggregate => &[GRID, include_str!("../shaders/aggregate.wgsl")],
-            Self::Convolve(tile) => {
-                return tile.unroll(&[GRID, EXP, ACTIVATE, EPILOGUE, CONVOLVE].join("\n"));
+            Self::Aggregate(stored) => &[stored.wgsl(), GRID, include_str!("../shaders/aggregate.wgsl")],
+            Self::Convolve(convolution) => return convolution.wgsl(&[GRID, EXP, ACTIVATE, EPILOGUE]),
+            Self::Join(source) => {
+                let join = include_str!("../shaders/join.wgsl");
+                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, source.wgsl(), join]
             }
-            Self::Depthwise => &[GRID, EXP, ACTIVATE, EPILOGUE, include_str!("../shaders/depthwise.wgsl")],
+            Self::Depthwise => {
+                let depthwise = include_str!("../shaders/depthwise.wgsl");
+                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, kernels, depthwise]
+            }
             Self::Moments => &[GRID, include_str!("../shaders/moments.wgsl")],
             Self::Normalize => &[GRID, EXP, ACTIVATE, include_str!("../shaders/normalize.wgsl")],
             Self::Train(kernel) => return kernel.wgsl(),
@@ -123,99 +185,45 @@ impl Kernel {
     }
 }
 
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Convolution {
+    fn wgsl(self, common: &[&str]) -> String {
+        let columns = match self.gather {
+            Gather::Points => "",
+            Gather::Any | Gather::Taps | Gather::Quads => include_str!("../shaders/columns.wgsl"),
+        };
+        let own = [self.source.wgsl(), columns, self.gather.wgsl(), include_str!("../shaders/convolve.wgsl")];
+        let parts = [&[self.stored.wgsl()], common, &own].concat();
+        self.tile.unroll(&parts.join("\n"))
+    }
+}
+
+impl Gather {
+    fn wgsl(self) -> &'static str {
         match self {
-            Self::Convolve(tile) => write!(f, "tiled {}×{}×{}", tile.rows, tile.columns, Tile::DEPTH),
-            _ => f.write_str(self.entry_point()),
+            Self::Any => include_str!("../shaders/gather/any.wgsl"),
+            Self::Taps => include_str!("../shaders/gather/taps.wgsl"),
+            Self::Points => include_str!("../shaders/gather/points.wgsl"),
+            Self::Quads => include_str!("../shaders/gather/quads.wgsl"),
         }
     }
 }
 
-/// A convolution tile: output channels × output pixels per workgroup, and per thread in registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Tile {
-    pub(crate) rows: u32,
-    pub(crate) columns: u32,
-    row_block: u32,
-    column_block: u32,
-}
-
-impl Tile {
-    /// Products per step through workgroup memory: 8 KiB for the largest tile.
-    pub(crate) const DEPTH: u32 = 16;
-
-    pub(crate) const LARGE: Self = Self { rows: 64, columns: 64, row_block: 8, column_block: 8 };
-    pub(crate) const SMALL: Self = Self { rows: 32, columns: 32, row_block: 4, column_block: 4 };
-    /// For groups of few output channels.
-    pub(crate) const FLAT: Self = Self { rows: 16, columns: 64, row_block: 4, column_block: 4 };
-
-    /// Tiles and the worth of one product in them: a larger register tile loads less per product.
-    const BY_WORTH: [(Self, f64); 3] = [(Self::LARGE, 1.0), (Self::SMALL, 1.6), (Self::FLAT, 1.6)];
-
-    /// The cheapest tile for a matrix of `rows` output channels and `columns` output pixels, padding to
-    /// whole tiles included.
-    pub(crate) fn choose(rows: usize, columns: usize) -> Self {
-        let cost = |(tile, worth): (Self, f64)| {
-            let padded = rows.next_multiple_of(tile.rows as usize) as f64
-                * columns.next_multiple_of(tile.columns as usize) as f64;
-            padded * worth
-        };
-        let cheapest = Self::BY_WORTH.into_iter().min_by(|&a, &b| cost(a).total_cmp(&cost(b)));
-        cheapest.map_or(Self::SMALL, |(tile, _)| tile)
-    }
-
-    /// Writes the constants, and the register tile's statements in place of the markers.
-    fn unroll(self, wgsl: &str) -> String {
-        let Self { rows, columns, row_block, column_block } = self;
-        let (row_quads, column_quads) = (row_block / 4, column_block / 4);
-        let cells = || (0..row_block).flat_map(move |r| (0..column_quads).map(move |c| (r, c)));
-        let lines = |line: &dyn Fn((u32, u32)) -> String| cells().map(line).collect::<String>();
-
-        let declare = lines(&|(r, c)| format!("var sum_{r}_{c} = vec4(0.0);\n"));
-        let mut multiply: String = (0..row_quads)
-            .map(|q| format!("let a_{q} = kernel_tile[k * ROW_QUADS + thread_row / 4u + {q}u];\n"))
-            .collect();
-        multiply.extend((0..column_quads).map(|c| {
-            format!("let b_{c} = input_tile[k * COLUMN_QUADS + {c}u * THREAD_COLUMNS + thread_column];\n")
-        }));
-        multiply += &lines(&|(r, c)| {
-            format!("sum_{r}_{c} += a_{}.{} * b_{c};\n", r / 4, ["x", "y", "z", "w"][r as usize % 4])
-        });
-        let collect = lines(&|(r, c)| format!("tile[{}] = sum_{r}_{c};\n", r * column_quads + c));
-
-        let constants = format!(
-            "const ROWS: u32 = {rows}u;\nconst COLUMNS: u32 = {columns}u;\nconst DEPTH: u32 = {}u;\n\
-             const ROW_BLOCK: u32 = {row_block}u;\nconst COLUMN_BLOCK: u32 = {column_block}u;\n\n",
-            Self::DEPTH
-        );
-        let body = wgsl
-            .replace("// #declare\n", &declare)
-            .replace("// #multiply\n", &multiply)
-            .replace("// #collect\n", &collect);
-        constants + &body
+impl Source {
+    fn wgsl(self) -> &'static str {
+        match self {
+            Self::Kernels => include_str!("../shaders/source/kernels.wgsl"),
+            Self::Experts => include_str!("../shaders/source/experts.wgsl"),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tiles_fit_the_matrix() {
-        assert_eq!(Tile::choose(64, 28 * 28), Tile::LARGE);
-        assert_eq!(Tile::choose(256, 56 * 56), Tile::LARGE);
-        assert_eq!(Tile::choose(24, 14 * 14), Tile::SMALL);
-        assert_eq!(Tile::choose(512, 7 * 7), Tile::LARGE);
-        assert_eq!(Tile::choose(96, 4), Tile::SMALL);
-        assert_eq!(Tile::choose(8, 56 * 56), Tile::FLAT);
-        assert_eq!(Tile::choose(1, 1), Tile::SMALL);
-    }
-
-    #[test]
-    fn every_tile_has_one_workgroup_of_threads() {
-        for (Tile { rows, columns, row_block, column_block }, _) in Tile::BY_WORTH {
-            assert_eq!(rows / row_block * (columns / column_block), THREADS);
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Convolve(Convolution { tile, .. }) => {
+                write!(f, "tiled {}×{}×{}", tile.rows, tile.columns, Tile::DEPTH)
+            }
+            _ => f.write_str(self.entry_point()),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::memory::{Allocation, Purpose};
 use crate::origin::Origin;
 use crate::pack::Packing;
+use crate::stored::Stored;
 use crate::stream::WgpuStream;
 
 /// A prepared layer.
@@ -21,7 +22,8 @@ pub struct WgpuLayer {
     how: Prepare,
     pub(crate) context: u64,
     pub(crate) packing: Packing,
-    /// `[K][packed kernel]`, see [`Packing`].
+    pub(crate) stored: Stored,
+    /// `[K][packed kernel]`, see [`Packing`] and [`Stored`].
     pub(crate) experts: Allocation,
     /// `[A1][c1][A2][c2]`, absent biases as zeros.
     pub(crate) head: Option<Allocation>,
@@ -66,10 +68,13 @@ impl Prepared for WgpuLayer {
 impl WgpuLayer {
     pub(crate) fn new(context: &Context, layer: &DyConv2d, how: &Prepare) -> Result<Self> {
         let (config, params) = (layer.config(), layer.params());
-        if how.precision != Precision::F32 {
-            let what = format!("experts stored as {:?}", how.precision);
-            return Err(Error::Unsupported { backend: context.backend.clone(), what });
+        let unsupported = |what| Error::Unsupported { backend: context.backend.clone(), what };
+        if how.trainable && how.precision != Precision::F32 {
+            let what = format!("a trainable layer in precision {:?}; train it in F32", how.precision);
+            return Err(unsupported(what));
         }
+        let stored = Stored::new(how.precision, context.has_f16())
+            .ok_or_else(|| unsupported(format!("experts stored as {:?}", how.precision)))?;
         let vector = |data: Vec<f32>| {
             context.memory.filled(context, Purpose::Parameters, data.len(), [Cow::Owned(data)])
         };
@@ -96,7 +101,8 @@ impl WgpuLayer {
             how: *how,
             context: context.id,
             packing: Packing::new(config),
-            experts: upload_experts(context, layer)?,
+            stored,
+            experts: upload_experts(context, layer, stored)?,
             head: params.attention.as_ref().map(|head| vector(flatten_head(config, head))).transpose()?,
             norm: norm
                 .filter(|_| !how.trainable)
@@ -118,16 +124,17 @@ impl WgpuLayer {
 }
 
 /// Packs one expert at a time, so that the host never holds all of them twice.
-fn upload_experts(context: &Context, layer: &DyConv2d) -> Result<Allocation> {
+fn upload_experts(context: &Context, layer: &DyConv2d, stored: Stored) -> Result<Allocation> {
     let (config, params) = (layer.config(), layer.params());
     let packing = Packing::new(config);
-    let len = packing.stride.saturating_mul(config.experts());
+    let len = stored.stride(&packing).saturating_mul(config.experts());
     context.limits.check_binding("bytes of the packed experts", (len as u64).saturating_mul(4))?;
     let weights = params.weight.chunks_exact(config.expert_len());
+    weights.clone().enumerate().try_for_each(|(k, expert)| stored.check(k, expert, config))?;
     let packed = weights.enumerate().map(|(k, weight)| {
         let out = config.out_channels();
         let bias = params.bias.as_ref().and_then(|bias| bias.get(k * out..(k + 1) * out));
-        Cow::Owned(packing.pack(weight, bias))
+        Cow::Owned(stored.encode(&packing.pack(weight, bias), packing.bias))
     });
     context.memory.filled(context, Purpose::Parameters, len, packed)
 }

@@ -34,12 +34,17 @@
 //!   [`finish_timed`](WgpuBackend::finish_timed) says how long each kernel took.
 //! - A [`WgpuTensor`] is a handle. The last clone's drop gives its buffer back, at once to later commands of
 //!   the same stream and to others once that stream was submitted.
-//! - Per layer four kernels run: pool, attention, aggregate and convolve, the last one with bias, batch norm,
-//!   residual and activation in its epilogue. Batch norm that isn't folded takes one more, and the batch's statistics
-//!   four. A layer asked to
-//!   [emit sums](dyconv_core::Call::emit_sums) pools its own output, so that the next layer doesn't.
-//! - Activation, layout, stride, padding and so on are uniforms: there are about thirty pipelines in all, those of
-//!   training included, each made when first needed.
+//! - Per layer at most four kernels run: pool, attention, aggregate and convolve, the last one with bias, batch
+//!   norm, residual and activation in its epilogue. Where few tiles share a kernel, they aggregate experts as they
+//!   load them; where there are few tiles, several workgroups share an output's sum and a fifth kernel joins them in
+//!   a fixed order. Batch norm that isn't folded takes one more, and the batch's statistics four. A layer asked to
+//!   [emit sums](dyconv_core::Call::emit_sums) writes them tile by tile as it convolves, so that the next layer's pool
+//!   is a small reduction.
+//! - Which tile, and how the rest is done, is chosen from configuration, shape and limits, never by timing;
+//!   `plan` says it in words and figures. Activation, stride, padding and so on are uniforms: a pipeline is made when
+//!   first needed, and serves many layers.
+//! - Experts may be stored in [16 bits](dyconv_core::Precision): two to a word on any device, or as the device's own
+//!   `f16` where it has one. Sums are f32 either way.
 //! - It trains ([`Train`](dyconv_core::Train)): parameters, gradients and moments stay on the device, in the order of
 //!   the packed experts. A backward takes the batch in parts whose kernels and their gradients stay within 256 MiB
 //!   each; sums are added in a fixed order, never atomically. A training step is recorded like a forward, and
@@ -56,7 +61,7 @@
 //! In a browser nothing blocks: use `build_async` and `download_async`.
 //!
 //! # Current limits
-//! - f32 experts and activations only.
+//! - Activations are f32.
 //! - A trainable layer may be used by several streams, but a step waits for the others to have finished: it is an
 //!   error otherwise.
 //! - WGSL lets a compiler assume that NaN and infinity don't occur. Kernels are written so that they pass
@@ -73,6 +78,7 @@ mod backend;
 mod bound;
 mod builder;
 mod context;
+mod describe;
 mod env;
 mod kernel;
 mod layer;
@@ -82,15 +88,18 @@ mod origin;
 mod pack;
 mod params;
 mod pipelines;
+mod plan;
 #[cfg(not(target_family = "wasm"))]
 mod profile;
 mod readback;
 #[cfg(test)]
 mod reflection;
 mod stages;
+mod stored;
 mod stream;
 mod tensor;
 mod ticket;
+mod tile;
 mod train;
 
 #[cfg(not(target_family = "wasm"))]
@@ -100,6 +109,8 @@ pub use backend::WgpuBackend;
 pub use builder::WgpuBuilder;
 pub use layer::WgpuLayer;
 pub use memory::MemoryUse;
+#[doc(hidden)]
+pub use plan::Choice;
 #[cfg(not(target_family = "wasm"))]
 pub use profile::KernelTime;
 pub use stream::WgpuStream;

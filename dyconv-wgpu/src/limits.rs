@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use dyconv_core::{Error, Result};
 
+use crate::plan::Choice;
+
 /// Bytes of an element.
 pub(crate) const ELEMENT: u64 = 4;
 
@@ -25,7 +27,15 @@ pub(crate) struct Limits {
     pub(crate) part_samples: usize,
     /// Steps that the loops of one invocation may take together.
     pub(crate) loop_steps: u64,
+    /// Threads that keep the device busy.
+    pub(crate) busy_threads: u32,
+    /// What a test wants to see chosen.
+    pub(crate) forced: Option<Choice>,
 }
+
+/// Threads that keep a GPU busy: 64 thousand are 512 for each of 128 multiprocessors. WebGPU doesn't say how
+/// many there are.
+const BUSY_THREADS: u32 = 1 << 16;
 
 /// Steps that the loops of one invocation take in one dispatch; longer sums continue in a further one. Mesa's
 /// software driver ends loops, without a word, when those of an invocation have taken 65535 together.
@@ -40,6 +50,8 @@ impl Limits {
             storage_alignment: u64::from(device.min_storage_buffer_offset_alignment),
             part_samples: usize::MAX,
             loop_steps: u64::MAX,
+            busy_threads: BUSY_THREADS,
+            forced: None,
         }
     }
 
@@ -159,6 +171,8 @@ mod tests {
         storage_alignment: 256,
         part_samples: usize::MAX,
         loop_steps: u64::MAX,
+        busy_threads: BUSY_THREADS,
+        forced: None,
     };
 
     #[test]

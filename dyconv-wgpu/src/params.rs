@@ -35,7 +35,7 @@ uniforms! {
     PoolParams {
         samples: u32,
         channels: u32,
-        pixels: u32,
+        divisor: u32,
         lanes: u32,
         channels_last: u32,
         blocks: u32,
@@ -47,6 +47,7 @@ uniforms! {
         output_base: u32,
         first_pixel: u32,
         end_pixel: u32,
+        is_last: u32,
     }
 
     PoolMaxParams {
@@ -89,13 +90,17 @@ uniforms! {
 
     AggregateParams {
         length: u32,
+        bias: u32,
+        expert_stride: u32,
+        expert_bias: u32,
         experts: u32,
         samples: u32,
         blocks: u32,
         first_sample: u32,
+        is_static: u32,
     }
 
-    /// Of the tiled and the depthwise convolution.
+    /// Of every kernel that ends in the epilogue.
     ConvolveParams {
         input_height: u32,
         input_width: u32,
@@ -118,7 +123,8 @@ uniforms! {
         column_tiles: u32,
         kernel_stride: u32,
         bias_offset: u32,
-        kernel_base: u32,
+        experts: u32,
+        first_sample: u32,
         input_base: u32,
         input_channel: u32,
         input_pixel: u32,
@@ -130,8 +136,12 @@ uniforms! {
         flags: u32,
         activation: u32,
         slope: f32,
+        chunks: u32,
         first: u32,
         end: u32,
+        slices: u32,
+        slice_steps: u32,
+        slice_stride: u32,
     }
 
     MomentsParams {
@@ -157,6 +167,9 @@ uniforms! {
 pub(crate) const HAS_BIAS: u32 = 1;
 pub(crate) const HAS_NORM: u32 = 2;
 pub(crate) const HAS_RESIDUAL: u32 = 4;
+pub(crate) const CONTINUES: u32 = 8;
+pub(crate) const IS_PART: u32 = 16;
+pub(crate) const EMITS: u32 = 32;
 
 /// The number that WGSL knows an activation by, and its parameter.
 pub(crate) fn activation_code(activation: Activation) -> (u32, f32) {

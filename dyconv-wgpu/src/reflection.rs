@@ -8,7 +8,7 @@ use naga::front::wgsl;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
 
-use crate::kernel::{Access, Kernel, THREADS, Tile, TrainKernel};
+use crate::kernel::{Access, Kernel};
 use crate::params;
 use crate::stages::backward;
 
@@ -20,7 +20,11 @@ fn parse(kernel: Kernel) -> Module {
 #[test]
 fn naga_accepts_every_shader() {
     for kernel in Kernel::all() {
-        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+        // WebGPU has f16 inside words everywhere, and as a type where the device has the feature.
+        let is_native = kernel.wgsl().contains("enable f16;");
+        let capabilities =
+            if is_native { Capabilities::SHADER_FLOAT16 } else { Capabilities::SHADER_FLOAT16_IN_FLOAT32 };
+        let mut validator = Validator::new(ValidationFlags::all(), capabilities);
         validator.validate(&parse(kernel)).unwrap_or_else(|error| panic!("{kernel}: {error:?}"));
     }
 }
@@ -67,7 +71,10 @@ fn shaders_stay_within_webgpu_defaults() {
     for kernel in Kernel::all() {
         let module = parse(kernel);
         let [entry] = &module.entry_points[..] else { panic!("{kernel}: one entry point") };
-        assert_eq!((entry.name.as_str(), entry.workgroup_size), (kernel.entry_point(), [THREADS, 1, 1]));
+        assert_eq!(
+            (entry.name.as_str(), entry.workgroup_size),
+            (kernel.entry_point(), [kernel.threads(), 1, 1])
+        );
         let mut layouter = naga::proc::Layouter::default();
         layouter.update(module.to_ctx()).expect("sizes");
         let workgroup: u32 = module
@@ -122,14 +129,7 @@ fn uniforms_lie_as_in_wgsl() {
 /// The host's numbers for activations, flags and tile constants are the shaders'.
 #[test]
 fn shared_constants_agree() {
-    let kernels = [
-        Kernel::Convolve(Tile::LARGE),
-        Kernel::Aggregate,
-        Kernel::Train(TrainKernel::ConvolveInput),
-        Kernel::Train(TrainKernel::AggregateBackward),
-        Kernel::Train(TrainKernel::SumSquares),
-    ];
-    let source: String = kernels.into_iter().map(Kernel::wgsl).collect();
+    let source: String = Kernel::all().map(Kernel::wgsl).collect();
     let constant = |name: &str, value: u32| {
         let line = format!("const {name}: u32 = {value}u;");
         assert!(source.contains(&line), "{line}");
@@ -137,6 +137,9 @@ fn shared_constants_agree() {
     constant("HAS_BIAS", params::HAS_BIAS);
     constant("HAS_NORM", params::HAS_NORM);
     constant("HAS_RESIDUAL", params::HAS_RESIDUAL);
+    constant("CONTINUES", params::CONTINUES);
+    constant("IS_PART", params::IS_PART);
+    constant("EMITS", params::EMITS);
     constant("PANEL", crate::pack::PANEL as u32);
     constant("SAMPLES", crate::stages::SAMPLES as u32);
     let [rows, columns] = backward::convolve::TILE;

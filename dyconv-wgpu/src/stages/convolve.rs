@@ -2,57 +2,19 @@
 
 use std::ops::Range;
 
-use dyconv_core::{Activation, CheckedCall, Config, Geometry, Layout, Prepared, Result, Shape};
+use dyconv_core::{Activation, CheckedCall, Layout, Prepared, Result};
 
-use super::elementwise;
-use crate::kernel::{Kernel, Tile};
+use super::{elementwise, pool};
+use crate::kernel::{Convolution, Gather, Kernel};
 use crate::layer::WgpuLayer;
-use crate::limits::{LOOP_STEPS, Limits, Split, exceeded, index, steps};
+use crate::limits::{LOOP_STEPS, index, steps};
 use crate::memory::Allocation;
-use crate::params::{ConvolveParams, HAS_BIAS, HAS_NORM, HAS_RESIDUAL, activation_code};
-use crate::stream::WgpuStream;
-
-/// The kernel for one layer and input shape, and the parts of the batch that it runs on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) kernel: Kernel,
-    pub(crate) split: Split,
-}
-
-/// Chooses from configuration, shape and limits alone.
-pub(crate) fn plan(limits: &Limits, layer: &WgpuLayer, input: Shape) -> Result<Plan> {
-    let config = layer.config();
-    let output = config.output_shape(input)?;
-    check_extents(config, &config.geometry(input.height(), input.width())?)?;
-    let width = config.kernel_size()[1] as u64;
-    if config.is_depthwise() && width > u64::from(LOOP_STEPS) {
-        return Err(exceeded("width of a depthwise kernel", width, u64::from(LOOP_STEPS)));
-    }
-    let lens = [("input", input.sample_len()), ("output", output.sample_len())];
-    let is_static = config.attention().is_none();
-    let split = if is_static {
-        limits.split(input.batch(), &lens)?
-    } else {
-        limits.split_with_kernels(input.batch(), &lens, layer.packing.stride)?
-    };
-    let kernel = if config.is_depthwise() {
-        Kernel::Depthwise
-    } else {
-        let sharing = if is_static { split.largest().max(1) } else { 1 };
-        Kernel::Convolve(Tile::choose(config.out_channels_per_group(), sharing * output.pixels()))
-    };
-    Ok(Plan { kernel, split })
-}
-
-/// Kernels compute positions in the padded input with signed 32 bits.
-fn check_extents(config: &Config, geometry: &Geometry) -> Result<()> {
-    for axis in 0..2 {
-        let padded = geometry.input[axis].saturating_add(geometry.before[axis] + geometry.after[axis]);
-        index("extent of the padded input", padded)?;
-        index("extent of the dilated kernel", config.reach()[axis])?;
-    }
-    Ok(())
-}
+use crate::params::{
+    CONTINUES, ConvolveParams, EMITS, HAS_BIAS, HAS_NORM, HAS_RESIDUAL, IS_PART, activation_code,
+};
+use crate::plan::{self, Plan};
+use crate::stream::{Binding, WgpuStream};
+use crate::tile::Tile;
 
 /// What a convolution reads and writes.
 pub(super) struct Tensors<'a> {
@@ -61,39 +23,49 @@ pub(super) struct Tensors<'a> {
     pub(super) residual: Option<&'a Allocation>,
     /// The function that is applied last.
     pub(super) activation: Activation,
+    /// Channel means of the output [N, C], if tiles are to emit what they are made of.
+    pub(super) means: Option<&'a Allocation>,
 }
 
-/// Convolves a part of the batch, with `kernels` [part] or, without, with the layer's one expert.
+/// Where a part's kernels come from.
+#[derive(Clone, Copy)]
+pub(super) enum Kernels<'a> {
+    /// The layer's one expert, as it is stored.
+    Expert,
+    /// Aggregated (or only widened) ones.
+    Ready(&'a Allocation),
+    /// The layer's experts and π.
+    Fused(&'a Allocation),
+}
+
+/// Convolves a part of the batch.
 pub(super) fn record(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
     plan: &Plan,
     checked: &CheckedCall,
     tensors: &Tensors<'_>,
-    kernels: Option<&Allocation>,
+    kernels: Kernels<'_>,
     part: Range<usize>,
 ) -> Result<()> {
     let (input_len, output_len) = (checked.input.sample_len(), checked.output.sample_len());
-    let stride = layer.packing.stride;
+    let mut params = geometry_params(layer, checked);
+    (params.kernels, params.samples) =
+        if plan.shares { (1, part.len() as u32) } else { (part.len() as u32, 1) };
+    params.first_sample = index("batch", part.start)?;
     let input = stream.bind(tensors.input, part.start * input_len, part.len() * input_len)?;
     let output = stream.bind(tensors.output, part.start * output_len, part.len() * output_len)?;
-    let kernel_count = if kernels.is_some() { part.len() } else { 1 };
-    let weights = stream.bind(kernels.unwrap_or(&layer.experts), 0, kernel_count * stride)?;
+    let [weights, floats] = bind_kernels(stream, layer, kernels, &mut params)?;
     let (norm, residual) = (layer.norm.as_ref(), tensors.residual);
     // A binding that isn't used is any that may be read.
     let norm_binding = match norm {
         Some(norm) => stream.bind(norm, 0, 2 * checked.output.channels())?,
-        None => weights.clone(),
+        None => floats.clone(),
     };
     let residual_binding = match residual {
         Some(residual) => stream.bind(residual, part.start * output_len, part.len() * output_len)?,
         None => input.clone(),
     };
-
-    let mut params = geometry_params(layer, checked);
-    params.kernels = kernel_count as u32;
-    params.samples = (part.len() / kernel_count) as u32;
-    params.kernel_base = weights.base;
     params.input_base = input.base;
     params.output_base = output.base;
     params.residual_base = residual_binding.base;
@@ -101,22 +73,182 @@ pub(super) fn record(
         | if norm.is_some() { HAS_NORM } else { 0 }
         | if residual.is_some() { HAS_RESIDUAL } else { 0 };
     (params.activation, params.slope) = activation_code(tensors.activation);
-    let workgroups = tile(&mut params, plan.kernel);
-    let storage = [input, weights, norm_binding, residual_binding, output];
-    let products = index("products of one output", layer.config().reduction_len())?;
-    for range in steps(products, products_per_dispatch(&params, plan.kernel)) {
-        (params.first, params.end) = (range.start, range.end);
-        stream.dispatch(plan.kernel, &params, storage.clone(), workgroups)?;
+
+    let attention = match kernels {
+        Kernels::Fused(attention) => Some(stream.bind(attention, 0, part.end * layer.config().experts())?),
+        Kernels::Expert | Kernels::Ready(_) => None,
+    };
+    let bindings = Bindings {
+        input,
+        kernels: [weights, floats],
+        norm: norm_binding,
+        residual: residual_binding,
+        output,
+        attention,
+    };
+    match plan.kernel {
+        Kernel::Convolve(convolution) if plan.slices > 1 => {
+            sliced(stream, layer, plan, convolution, params, bindings, part.len() * output_len)
+        }
+        Kernel::Convolve(convolution) => {
+            tiled(stream, layer, convolution, params, &bindings, tensors.means.map(|means| (means, part)))
+        }
+        kernel => depthwise(stream, layer, kernel, params, &bindings),
+    }
+}
+
+/// The storage buffers of every kernel that ends in the epilogue.
+struct Bindings {
+    input: Binding,
+    /// As they are stored, and as floats.
+    kernels: [Binding; 2],
+    norm: Binding,
+    residual: Binding,
+    output: Binding,
+    /// π, where experts are aggregated as they are loaded.
+    attention: Option<Binding>,
+}
+
+impl Bindings {
+    fn dispatch(
+        &self,
+        stream: &mut WgpuStream,
+        kernel: Kernel,
+        params: &ConvolveParams,
+        sums: Binding,
+        workgroups: u64,
+    ) -> Result<()> {
+        let [kernels, floats] = self.kernels.clone();
+        let [input, norm] = [self.input.clone(), self.norm.clone()];
+        let [residual, output] = [self.residual.clone(), self.output.clone()];
+        match self.attention.clone() {
+            None => {
+                let storage = [input, kernels, floats, norm, residual, output, sums];
+                stream.dispatch(kernel, params, storage, workgroups)
+            }
+            Some(attention) => {
+                let storage = [input, kernels, floats, norm, residual, output, sums, attention];
+                stream.dispatch(kernel, params, storage, workgroups)
+            }
+        }
+    }
+}
+
+/// The kernels twice, as they are stored and as floats, and how they lie.
+fn bind_kernels(
+    stream: &WgpuStream,
+    layer: &WgpuLayer,
+    kernels: Kernels<'_>,
+    params: &mut ConvolveParams,
+) -> Result<[Binding; 2]> {
+    let (packing, stored) = (&layer.packing, layer.stored);
+    let (data, count) = match kernels {
+        Kernels::Ready(data) => (data, params.kernels as usize),
+        Kernels::Expert => (&layer.experts, 1),
+        Kernels::Fused(_) => (&layer.experts, layer.config().experts()),
+    };
+    let [stride, bias] = match kernels {
+        Kernels::Ready(_) => [packing.stride, packing.bias],
+        Kernels::Expert | Kernels::Fused(_) => [stored.stride(packing), stored.bias(packing)],
+    };
+    // Samples that are apart in a static layer still have one kernel.
+    params.kernel_stride = if matches!(kernels, Kernels::Expert) { 0 } else { stride as u32 };
+    params.bias_offset = bias as u32;
+    params.experts = count as u32;
+    let binding = stream.bind(data, 0, count * stride)?;
+    Ok([binding.clone(), binding])
+}
+
+/// Every output by one workgroup, in as many dispatches as its sum takes; channel means, for a part, from
+/// what tiles emit.
+fn tiled(
+    stream: &mut WgpuStream,
+    layer: &WgpuLayer,
+    convolution: Convolution,
+    mut params: ConvolveParams,
+    bindings: &Bindings,
+    means: Option<(&Allocation, Range<usize>)>,
+) -> Result<()> {
+    let workgroups = tile(&mut params, convolution);
+    let channels = params.groups * params.rows;
+    let sums_len =
+        if means.is_some() { (params.kernels * channels * params.column_tiles) as usize } else { 1 };
+    let sums = stream.take(sums_len)?;
+    let total = plan::steps(layer.config(), convolution.gather);
+    for range in steps(total, LOOP_STEPS / Tile::DEPTH) {
+        let emits = means.is_some() && range.end == total;
+        let params = ConvolveParams {
+            flags: params.flags | part_flags(&range, total) | if emits { EMITS } else { 0 },
+            first: range.start,
+            end: range.end,
+            slice_steps: range.end - range.start,
+            slices: 1,
+            ..params
+        };
+        let sums = stream.bind(&sums, 0, sums_len)?;
+        bindings.dispatch(stream, Kernel::Convolve(convolution), &params, sums, workgroups)?;
+    }
+    match means {
+        Some((means, part)) => {
+            let extents = [channels, params.column_tiles, params.pixels].map(|extent| extent as usize);
+            pool::mean_of_sums(stream, &sums, extents, means, part)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Every output by several workgroups, whose sums another kernel adds and finishes.
+fn sliced(
+    stream: &mut WgpuStream,
+    layer: &WgpuLayer,
+    plan: &Plan,
+    convolution: Convolution,
+    mut params: ConvolveParams,
+    mut bindings: Bindings,
+    outputs: usize,
+) -> Result<()> {
+    let total = plan::steps(layer.config(), convolution.gather);
+    params.slice_steps = total.div_ceil(plan.slices);
+    params.slices = total.div_ceil(params.slice_steps);
+    params.slice_stride = outputs as u32;
+    let workgroups = tile(&mut params, convolution) * u64::from(params.slices);
+    let slices = stream.take(outputs * params.slices as usize)?;
+    let unused = stream.take(1)?;
+    let slices = stream.bind(&slices, 0, outputs * params.slices as usize)?;
+    let first = ConvolveParams { flags: IS_PART, end: total, output_base: slices.base, ..params };
+    let output = std::mem::replace(&mut bindings.output, slices.clone());
+    let sums = stream.bind(&unused, 0, 1)?;
+    bindings.dispatch(stream, Kernel::Convolve(convolution), &first, sums.clone(), workgroups)?;
+    bindings.output = output;
+    bindings.input = slices;
+    bindings.dispatch(stream, Kernel::Join(convolution.source), &params, sums, elementwise(outputs))
+}
+
+/// One thread per output, in as many dispatches as its sum takes.
+fn depthwise(
+    stream: &mut WgpuStream,
+    layer: &WgpuLayer,
+    kernel: Kernel,
+    params: ConvolveParams,
+    bindings: &Bindings,
+) -> Result<()> {
+    let samples = params.kernels as usize * params.samples as usize;
+    let workgroups = elementwise(samples * layer.config().out_channels() * params.pixels as usize);
+    let taps = index("products of one output", layer.config().reduction_len())?;
+    // Whole rows of the kernel.
+    let most = (LOOP_STEPS / params.kernel_width).max(1) * params.kernel_width;
+    let unused = stream.take(1)?;
+    for range in steps(taps, most) {
+        let flags = params.flags | part_flags(&range, taps);
+        let params = ConvolveParams { flags, first: range.start, end: range.end, ..params };
+        let sums = stream.bind(&unused, 0, 1)?;
+        bindings.dispatch(stream, kernel, &params, sums, workgroups)?;
     }
     Ok(())
 }
 
-/// Whole steps through workgroup memory, or whole rows of the kernel.
-fn products_per_dispatch(params: &ConvolveParams, kernel: Kernel) -> u32 {
-    match kernel {
-        Kernel::Depthwise => (LOOP_STEPS / params.kernel_width).max(1) * params.kernel_width,
-        _ => LOOP_STEPS,
-    }
+fn part_flags(range: &Range<u32>, total: u32) -> u32 {
+    (if range.start > 0 { CONTINUES } else { 0 }) | if range.end < total { IS_PART } else { 0 }
 }
 
 /// What follows from the layer and the shapes.
@@ -147,8 +279,6 @@ fn geometry_params(layer: &WgpuLayer, checked: &CheckedCall) -> ConvolveParams {
         dilation_width,
         padding_top,
         padding_left,
-        kernel_stride: layer.packing.stride as u32,
-        bias_offset: layer.packing.bias as u32,
         input_channel: input_channel as u32,
         input_pixel: input_pixel as u32,
         output_channel: output_channel as u32,
@@ -159,13 +289,11 @@ fn geometry_params(layer: &WgpuLayer, checked: &CheckedCall) -> ConvolveParams {
 }
 
 /// Fills in the grid and returns its workgroups.
-fn tile(params: &mut ConvolveParams, kernel: Kernel) -> u64 {
-    let samples = u64::from(params.kernels) * u64::from(params.samples);
-    let Kernel::Convolve(tile) = kernel else {
-        return elementwise(
-            (samples * u64::from(params.groups * params.rows) * u64::from(params.pixels)) as usize,
-        );
-    };
+fn tile(params: &mut ConvolveParams, convolution: Convolution) -> u64 {
+    let Convolution { tile, gather, .. } = convolution;
+    if gather == Gather::Taps {
+        params.chunks = params.depth.div_ceil(Tile::DEPTH);
+    }
     params.row_tiles = params.rows.div_ceil(tile.rows);
     params.column_tiles = (params.samples * params.pixels).div_ceil(tile.columns);
     [params.row_tiles, params.column_tiles, params.groups, params.kernels].map(u64::from).iter().product()

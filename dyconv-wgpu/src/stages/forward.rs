@@ -5,9 +5,13 @@ use std::sync::Arc;
 use dyconv_core::{Activation, AttentionSource, Call, CheckedCall, Layout, Output, Prepared, Result, Shape};
 
 use super::attention::HeadRun;
+use super::convolve::Kernels;
 use super::{activate, aggregate, attention, convolve, normalize, pool};
+use crate::kernel::Kernel;
 use crate::layer::{Unfolded, WgpuLayer};
 use crate::memory::Allocation;
+use crate::plan::{Plan, plan};
+use crate::stored::Stored;
 use crate::stream::WgpuStream;
 use crate::tensor::WgpuTensor;
 
@@ -45,7 +49,11 @@ pub(crate) fn run(
     for (name, tensor) in [("attention", call.attention), ("residual", call.residual)] {
         tensor.map_or(Ok(()), |tensor| tensor.check(name, stream))?;
     }
-    let plan = convolve::plan(&stream.context().limits, layer, checked.input)?;
+    let activation = layer.config().activation();
+    let apart = keeps && !activate::output_tells_derivative(activation);
+    // Tiles emit what they store, if that is the output.
+    let emits = call.emit_sums && !apart && layer.unfolded().is_none();
+    let plan = plan(&stream.context().limits, layer, checked.input, emits)?;
     let head = head(stream, layer, call, &checked)?;
     let weights = match (&head, checked.attention) {
         (Some(head), _) => Some(Arc::clone(&head.weights)),
@@ -55,14 +63,15 @@ pub(crate) fn run(
     let mut trace = Trace { checked, weights, head, normalized: None, preactivation: None };
     let mut output = WgpuTensor::new(stream, checked.output, layer.config().layout())?;
     if let (Some(input), Some(data)) = (&call.input.data, output.data.clone()) {
-        let activation = layer.config().activation();
-        let apart = keeps && !activate::output_tells_derivative(activation);
         let preactivation =
             if apart { Arc::new(stream.take(checked.output.len())?) } else { Arc::clone(&data) };
+        let means = plan.emits.then(|| stream.take(checked.input.batch() * checked.output.channels()));
+        let means = means.transpose()?;
         let last = Last {
             output: &preactivation,
             residual: call.residual.and_then(|residual| residual.data.as_deref()),
             activation: if apart { Activation::None } else { activation },
+            means: means.as_ref(),
         };
         match layer.unfolded() {
             None => convolve_parts(stream, layer, &plan, &trace, input, &last)?,
@@ -73,7 +82,8 @@ pub(crate) fn run(
         if apart {
             activate::record(stream, checked.output, activation, &preactivation, &data)?;
         }
-        if call.emit_sums {
+        output.means = means.map(Arc::new);
+        if call.emit_sums && output.means.is_none() {
             output.means = Some(Arc::new(pool::means(stream, &output, &data)?));
         }
         trace.preactivation = Some(preactivation);
@@ -89,25 +99,38 @@ struct Last<'a> {
     output: &'a Allocation,
     residual: Option<&'a Allocation>,
     activation: Activation,
+    /// Channel means, where tiles emit them.
+    means: Option<&'a Allocation>,
 }
 
-/// Aggregates and convolves, part by part of the batch.
+/// Aggregates, if that is a step of its own, and convolves, part by part of the batch.
 fn convolve_parts(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
-    plan: &convolve::Plan,
+    plan: &Plan,
     trace: &Trace,
     input: &Allocation,
     last: &Last<'_>,
 ) -> Result<()> {
-    let &Last { output, residual, activation } = last;
-    let tensors = convolve::Tensors { input, output, residual, activation };
+    let &Last { output, residual, activation, means } = last;
+    let tensors = convolve::Tensors { input, output, residual, activation, means };
+    let weights = trace.weights.as_deref();
     for part in plan.split.parts() {
-        let kernels = match &trace.weights {
-            Some(weights) => Some(aggregate::record(stream, layer, weights, part.clone())?),
+        let ready = match weights {
+            Some(_) if plan.is_fused() => None,
+            Some(_) => Some(aggregate::record(stream, layer, weights, part.clone())?),
+            // The depthwise kernel reads floats.
+            None if plan.kernel == Kernel::Depthwise && layer.stored != Stored::F32 => {
+                Some(aggregate::record(stream, layer, None, 0..1)?)
+            }
             None => None,
         };
-        convolve::record(stream, layer, plan, &trace.checked, &tensors, kernels.as_ref(), part)?;
+        let kernels = match (&ready, weights) {
+            (Some(ready), _) => Kernels::Ready(ready),
+            (None, Some(weights)) => Kernels::Fused(weights),
+            (None, None) => Kernels::Expert,
+        };
+        convolve::record(stream, layer, plan, &trace.checked, &tensors, kernels, part)?;
     }
     Ok(())
 }
@@ -117,14 +140,14 @@ fn normalized(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
     norm: &Unfolded,
-    plan: &convolve::Plan,
+    plan: &Plan,
     trace: &Trace,
     input: &Allocation,
     last: &Last<'_>,
 ) -> Result<(Arc<Allocation>, [Arc<Allocation>; 2])> {
     let shape = trace.checked.output;
     let convolved = Arc::new(stream.take(shape.len())?);
-    let bare = Last { output: &convolved, residual: None, activation: Activation::None };
+    let bare = Last { output: &convolved, residual: None, activation: Activation::None, means: None };
     convolve_parts(stream, layer, plan, trace, input, &bare)?;
     let by = if trace.checked.batch_statistics {
         normalize::statistics(stream, layer, shape, &convolved)?

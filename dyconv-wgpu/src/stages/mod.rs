@@ -11,10 +11,8 @@ mod normalize;
 mod pool;
 mod relayout;
 
-#[cfg(test)]
 pub(crate) use aggregate::SAMPLES;
 pub(crate) use attention::{HeadRun, hidden_units};
-pub(crate) use convolve::plan;
 pub(crate) use forward::{Trace, forward, run};
 pub(crate) use normalize::move_running;
 pub(crate) use pool::{global_mean, max as max_pool};

@@ -1,5 +1,6 @@
 //! Step 1: means over the pixels; and the maximum over windows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use dyconv_core::{Handle, Layout, Pool, Result, Shape, Tensor, reference};
@@ -9,7 +10,7 @@ use crate::kernel::{Kernel, THREADS};
 use crate::limits::{LOOP_STEPS, index, steps};
 use crate::memory::Allocation;
 use crate::params::{PoolMaxParams, PoolParams};
-use crate::stream::WgpuStream;
+use crate::stream::{Binding, WgpuStream};
 use crate::tensor::WgpuTensor;
 
 /// Channel means [N, C] of a tensor.
@@ -27,45 +28,73 @@ pub(super) fn per_sample(
 ) -> Result<Allocation> {
     let channels = shape.channels();
     let output = stream.take(Shape::new(shape.batch(), channels, 1, 1)?.len())?;
-    let [_, input_channel, _, input_pixel] = shape.strides(layout);
-    let lanes = lanes(shape, layout);
-    let blocks = channels.div_ceil(lanes);
     let split = stream
         .context()
         .limits
         .split(shape.batch(), &[("input", shape.sample_len()), ("means", channels)])?;
     for part in split.parts() {
         let input = stream.bind(data, part.start * shape.sample_len(), part.len() * shape.sample_len())?;
-        let middle = match center {
-            Some(center) => stream.bind(center, 0, channels)?,
-            None => input.clone(),
-        };
+        let middle = center.map(|center| stream.bind(center, 0, channels)).transpose()?;
         let target = stream.bind(&output, part.start * channels, part.len() * channels)?;
-        let pixels = index("pixels", shape.pixels())?;
-        let mut params = PoolParams {
-            samples: part.len() as u32,
-            channels: channels as u32,
-            pixels,
-            lanes: lanes as u32,
-            channels_last: u32::from(layout == Layout::Nhwc),
-            blocks: blocks as u32,
-            squared: u32::from(center.is_some()),
-            input_base: input.base,
-            input_sample: shape.sample_len() as u32,
-            input_channel: input_channel as u32,
-            input_pixel: input_pixel as u32,
-            output_base: target.base,
-            first_pixel: 0,
-            end_pixel: pixels,
-        };
-        let workgroups = part.len() as u64 * blocks as u64;
-        for range in steps(pixels, LOOP_STEPS * (THREADS / lanes as u32)) {
-            (params.first_pixel, params.end_pixel) = (range.start, range.end);
-            let storage = [input.clone(), middle.clone(), target.clone()];
-            stream.dispatch(Kernel::Pool, &params, storage, workgroups)?;
-        }
+        let divisor = index("pixels", shape.pixels())?;
+        sum_pixels(stream, shape.with_batch(part.len())?, layout, divisor, [input, target], middle)?;
     }
     Ok(output)
+}
+
+/// Channel means of a part of a batch from the channel sums that a convolution's tiles emitted, [part][C][tiles].
+pub(super) fn mean_of_sums(
+    stream: &mut WgpuStream,
+    sums: &Allocation,
+    [channels, tiles, pixels]: [usize; 3],
+    means: &Allocation,
+    part: Range<usize>,
+) -> Result<()> {
+    let shape = Shape::new(part.len(), channels, 1, tiles)?;
+    let input = stream.bind(sums, 0, shape.len())?;
+    let target = stream.bind(means, part.start * channels, part.len() * channels)?;
+    sum_pixels(stream, shape, Layout::Nchw, index("pixels", pixels)?, [input, target], None)
+}
+
+/// [N, C] of the sum over the pixels, or of squared distances from `center` [C], divided.
+fn sum_pixels(
+    stream: &mut WgpuStream,
+    shape: Shape,
+    layout: Layout,
+    divisor: u32,
+    [input, target]: [Binding; 2],
+    center: Option<Binding>,
+) -> Result<()> {
+    let [_, input_channel, _, input_pixel] = shape.strides(layout);
+    let lanes = lanes(shape, layout);
+    let blocks = shape.channels().div_ceil(lanes);
+    let pixels = index("pixels", shape.pixels())?;
+    let mut params = PoolParams {
+        samples: shape.batch() as u32,
+        channels: shape.channels() as u32,
+        divisor,
+        lanes: lanes as u32,
+        channels_last: u32::from(layout == Layout::Nhwc),
+        blocks: blocks as u32,
+        squared: u32::from(center.is_some()),
+        input_base: input.base,
+        input_sample: shape.sample_len() as u32,
+        input_channel: input_channel as u32,
+        input_pixel: input_pixel as u32,
+        output_base: target.base,
+        first_pixel: 0,
+        end_pixel: pixels,
+        is_last: 0,
+    };
+    let center = center.unwrap_or_else(|| input.clone());
+    let workgroups = shape.batch() as u64 * blocks as u64;
+    for range in steps(pixels, LOOP_STEPS * (THREADS / lanes as u32)) {
+        (params.first_pixel, params.end_pixel) = (range.start, range.end);
+        params.is_last = u32::from(range.end == pixels);
+        let storage = [input.clone(), center.clone(), target.clone()];
+        stream.dispatch(Kernel::Pool, &params, storage, workgroups)?;
+    }
+    Ok(())
 }
 
 /// Channels per workgroup: as many as are neighbours in memory, or so many that each thread has some pixels

@@ -199,7 +199,7 @@ impl Run<'_> {
         let limits = stream.context().limits;
         for part in convolve::split(&limits, layer, checked.input, checked.output)?.parts() {
             let kernels = match &tape.trace.weights {
-                Some(weights) => Some(aggregate::record(stream, layer, weights, part.clone())?),
+                Some(weights) => Some(aggregate::record(stream, layer, Some(weights), part.clone())?),
                 None => None,
             };
             let kernels = kernels.as_ref();

@@ -23,6 +23,7 @@ use dyconv_core::{
 use crate::backend::WgpuBackend;
 use crate::layer::{Training, WgpuLayer};
 use crate::origin::Origin;
+use crate::plan::plan;
 use crate::readback;
 use crate::stages;
 use crate::stream::{WgpuStream, check_stream};
@@ -159,7 +160,7 @@ impl Train for WgpuBackend {
         self.check_layer(layer)?;
         let generic = Plan::generic_backward(layer.config(), input, Accuracy::Gpu)?;
         // Everything that keeps a forward from running keeps a backward, too.
-        stages::plan(&self.context().limits, layer, input)?;
+        plan(&self.context().limits, layer, input, false)?;
         let (name, peak_bytes) = backward::plan(&self.context().limits, layer, input)?;
         Ok(Plan::new(name, generic.multiply_adds, generic.bytes, peak_bytes, Accuracy::Gpu))
     }

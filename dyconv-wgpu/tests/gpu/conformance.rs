@@ -1,7 +1,8 @@
 //! The conformance suite: on all that the adapter allows, on WebGPU's default limits, and with batches
 //! split and dispatches folded.
 
-use dyconv_wgpu::WgpuBackend;
+use dyconv_core::{Precision, Result};
+use dyconv_wgpu::{Choice, WgpuBackend};
 
 use crate::support::{backend, is_required};
 
@@ -19,4 +20,56 @@ dyconv_core::conformance_tests!(
     WgpuBackend::builder().default_limits(true).max_part_samples(2).max_workgroups(50).build(),
     cases = 256,
     required = is_required(),
+);
+
+/// In one part, on an adapter of WebGPU's defaults.
+fn forced(choice: Choice) -> Result<WgpuBackend> {
+    WgpuBackend::builder().default_limits(true).force(choice).build()
+}
+
+/// Modules that make a choice wherever it fits, and a test that none is left out.
+macro_rules! forced {
+    ($($module:ident: $choice:ident $(, $precision:ident)?;)*) => {
+        $(dyconv_core::conformance_tests!(
+            $module,
+            forced(Choice::$choice),
+            cases = 64,
+            required = is_required(),
+            $(precision = Precision::$precision,)?
+        );)*
+
+        #[test]
+        fn every_choice_is_forced() {
+            for choice in Choice::ALL {
+                assert!([$(Choice::$choice),*].contains(&choice), "{choice:?}");
+            }
+        }
+    };
+}
+
+forced! {
+    huge: Huge;
+    large: Large;
+    small: Small;
+    flat: Flat;
+    gathered_product_by_product: Any;
+    gathered_tap_by_tap: Taps;
+    aggregated: Aggregated;
+    aggregated_bf16: Aggregated, Bf16;
+    aggregated_f16: Aggregated, F16;
+    chunked: Chunked;
+    fused: Fused;
+    fused_bf16: Fused, Bf16;
+    fused_f16: Fused, F16;
+    sliced: Sliced;
+    sliced_f16: Sliced, F16;
+}
+
+// With the adapter's own f16, where it has that.
+dyconv_core::conformance_tests!(
+    native_f16,
+    backend(),
+    cases = 64,
+    required = is_required(),
+    precision = Precision::F16,
 );

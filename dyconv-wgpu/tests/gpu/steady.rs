@@ -1,7 +1,7 @@
 //! The steady state: layers that run again find everything that they need, and nothing grows.
 
 use dyconv_core::{Activation, Backend, Call, Error, Layout, Options, Prepare, Reference, Shape, Tensor};
-use dyconv_wgpu::{WgpuBackend, WgpuLayer, WgpuStream, WgpuTensor};
+use dyconv_wgpu::{Choice, WgpuBackend, WgpuLayer, WgpuStream, WgpuTensor};
 
 use crate::support::{agrees, close, image, layer, options, with_backend, with_shared};
 
@@ -147,7 +147,7 @@ fn many_shapes_leave_bounded_caches() {
 #[test]
 fn timed_kernels_are_those_of_the_stages_and_give_the_same_bits() {
     with_backend(
-        |builder| builder.timestamps(true),
+        |builder| builder.timestamps(true).force(Choice::Aggregated),
         |backend| {
             let layers = prepared(&backend);
             let mut stream = backend.stream().unwrap();

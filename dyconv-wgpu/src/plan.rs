@@ -1,0 +1,345 @@
+//! How a layer is computed for one input shape: a pure function of configuration, storage, shape and limits,
+//! apart from recording it.
+
+use dyconv_core::{Config, Geometry, Layout, Prepared, Result, Shape};
+
+use crate::kernel::{Convolution, Gather, Kernel, Source};
+use crate::layer::WgpuLayer;
+use crate::limits::{ELEMENT, LOOP_STEPS, Limits, Split, exceeded, index};
+use crate::pack::Packing;
+use crate::stored::Stored;
+use crate::tile::Tile;
+
+/// What tests, and only tests, can force, wherever it fits, so that it is checked on small shapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum Choice {
+    /// Tiles of 128 output channels × 128 pixels.
+    Huge,
+    /// Tiles of 64 × 64.
+    Large,
+    /// Tiles of 32 × 32.
+    Small,
+    /// Tiles of 16 × 64.
+    Flat,
+    /// Input gathered product by product.
+    Any,
+    /// Input gathered tap by tap, however few channels there are.
+    Taps,
+    /// Experts aggregated before the convolution.
+    Aggregated,
+    /// The same for two samples at a time.
+    Chunked,
+    /// Experts aggregated as tiles load them.
+    Fused,
+    /// Each output's sum divided among three workgroups.
+    Sliced,
+}
+
+impl Choice {
+    /// Every one.
+    pub const ALL: [Self; 10] = [
+        Self::Huge,
+        Self::Large,
+        Self::Small,
+        Self::Flat,
+        Self::Any,
+        Self::Taps,
+        Self::Aggregated,
+        Self::Chunked,
+        Self::Fused,
+        Self::Sliced,
+    ];
+
+    fn tile(self) -> Option<Tile> {
+        match self {
+            Self::Huge => Some(Tile::HUGE),
+            Self::Large => Some(Tile::LARGE),
+            Self::Small => Some(Tile::SMALL),
+            Self::Flat => Some(Tile::FLAT),
+            _ => None,
+        }
+    }
+}
+
+/// The kernel for one layer and input shape, and how its work is divided.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) kernel: Kernel,
+    /// The parts of the batch that run one after the other.
+    pub(crate) split: Split,
+    /// Whether samples share a kernel, and columns run through all of them: in a static layer.
+    pub(crate) shares: bool,
+    /// Workgroups that share an output's sum.
+    pub(crate) slices: u32,
+    /// Whether tiles write their channel sums.
+    pub(crate) emits: bool,
+}
+
+impl Plan {
+    /// Whether experts are aggregated as tiles load them.
+    pub(crate) fn is_fused(&self) -> bool {
+        matches!(self.kernel, Kernel::Convolve(Convolution { source: Source::Experts, .. }))
+    }
+}
+
+/// The plan for a layer and input shape, where the output's channel sums are wanted or not.
+pub(crate) fn plan(limits: &Limits, layer: &WgpuLayer, input: Shape, emits: bool) -> Result<Plan> {
+    choose(limits, layer.config(), layer.stored, &layer.packing, input, emits)
+}
+
+fn choose(
+    limits: &Limits,
+    config: &Config,
+    stored: Stored,
+    packing: &Packing,
+    input: Shape,
+    emits: bool,
+) -> Result<Plan> {
+    let output = config.output_shape(input)?;
+    let problem = Problem { config, stored, kernel: packing.stride, input, output, limits };
+    check_extents(config, &config.geometry(input.height(), input.width())?)?;
+    if config.is_depthwise() { problem.depthwise() } else { problem.tiled(emits) }
+}
+
+/// Kernels compute positions in the padded input with signed 32 bits.
+fn check_extents(config: &Config, geometry: &Geometry) -> Result<()> {
+    for axis in 0..2 {
+        let padded = geometry.input[axis].saturating_add(geometry.before[axis] + geometry.after[axis]);
+        index("extent of the padded input", padded)?;
+        index("extent of the dilated kernel", config.reach()[axis])?;
+    }
+    Ok(())
+}
+
+/// What a plan is chosen by.
+struct Problem<'a> {
+    config: &'a Config,
+    stored: Stored,
+    /// Elements of one kernel, its bias included.
+    kernel: usize,
+    input: Shape,
+    output: Shape,
+    limits: &'a Limits,
+}
+
+impl Problem<'_> {
+    fn depthwise(&self) -> Result<Plan> {
+        let width = self.config.kernel_size()[1] as u64;
+        if width > u64::from(LOOP_STEPS) {
+            return Err(exceeded("width of a depthwise kernel", width, u64::from(LOOP_STEPS)));
+        }
+        let split = if self.is_static() { self.parts()? } else { self.parts_with_kernels()? };
+        Ok(Plan { kernel: Kernel::Depthwise, split, shares: self.is_static(), slices: 1, emits: false })
+    }
+
+    fn tiled(&self, emits: bool) -> Result<Plan> {
+        let forced = self.limits.forced;
+        let whole = self.parts()?;
+        let pixels = self.output.pixels();
+        let [rows, groups] = [self.config.out_channels_per_group(), self.config.groups()];
+        let samples = whole.largest().max(1);
+        // Columns that have a kernel in common, and how many sets of them there are.
+        let shares = self.is_static();
+        let [columns, kernels] = if shares { [samples * pixels, 1] } else { [pixels, samples] };
+        let tile = forced
+            .and_then(Choice::tile)
+            .unwrap_or_else(|| Tile::choose(rows, columns, kernels * groups, self.limits.busy_threads));
+
+        // Tiles that add channel sums belong to one sample each, unless that pads too much.
+        let padded = pixels.next_multiple_of(tile.columns as usize);
+        let emits = emits && (!shares || padded * 7 <= pixels * 8);
+        let shares = shares && !emits;
+
+        let gather = self.gather();
+        let is_fused = !self.is_static() && self.fits_fused(tile) && self.wants_fused(tile);
+        let split = if is_fused || self.is_static() { whole } else { self.parts_with_kernels()? };
+        let source = if is_fused { Source::Experts } else { Source::Kernels };
+        // What was aggregated is floats.
+        let stored = if is_fused || self.is_static() { self.stored } else { Stored::F32 };
+        let kernel = Kernel::Convolve(Convolution { tile, gather, source, stored });
+        let slices = self.slices(tile, gather, split, shares);
+        Ok(Plan { kernel, split, shares, slices, emits: emits && slices == 1 })
+    }
+
+    fn is_static(&self) -> bool {
+        self.config.attention().is_none()
+    }
+
+    /// Parts of the batch whose tensors fit a binding.
+    fn parts(&self) -> Result<Split> {
+        let lens = [("input", self.input.sample_len()), ("output", self.output.sample_len())];
+        self.limits.split(self.input.batch(), &lens)
+    }
+
+    /// The same, and whose kernels are aggregated at once.
+    fn parts_with_kernels(&self) -> Result<Split> {
+        let lens = [("input", self.input.sample_len()), ("output", self.output.sample_len())];
+        let split = self.limits.split_with_kernels(self.input.batch(), &lens, self.kernel)?;
+        let most = if self.limits.forced == Some(Choice::Chunked) { 2 } else { usize::MAX };
+        Ok(Split { size: split.size.min(most), ..split })
+    }
+
+    fn gather(&self) -> Gather {
+        let depth = self.config.in_channels_per_group();
+        let is_first = self.config.layout() == Layout::Nchw;
+        let padded = depth.next_multiple_of(Tile::DEPTH as usize);
+        match self.limits.forced {
+            Some(Choice::Any) => Gather::Any,
+            Some(Choice::Taps) => Gather::Taps,
+            _ if !is_first && depth.is_multiple_of(4) => Gather::Quads,
+            _ if is_first && self.config.is_pointwise() && self.output.pixels().is_multiple_of(4) => {
+                Gather::Points
+            }
+            // Channels beyond the last are multiplied, too.
+            _ if self.config.taps() == 1 || padded * 4 <= depth * 5 => Gather::Taps,
+            _ => Gather::Any,
+        }
+    }
+
+    /// Whether a tile's loops, with one over the experts in them, are sure to be run to their ends.
+    fn fits_fused(&self, tile: Tile) -> bool {
+        let quads = u64::from(Tile::DEPTH * tile.rows / 4 / tile.threads());
+        let step = quads * (self.config.experts() as u64 + 2) + u64::from(2 * Tile::DEPTH);
+        let steps = steps(self.config, Gather::Taps);
+        step.saturating_mul(u64::from(steps)) <= u64::from(LOOP_STEPS)
+    }
+
+    /// Whether aggregating as tiles load costs less than writing aggregated kernels and reading them: in
+    /// bytes, the multiply-adds that every column tile repeats counted as bytes, too.
+    ///
+    /// With W floats of a kernel, N samples, K experts of b bytes a weight, and t column tiles per sample:
+    ///
+    /// ```text
+    /// aggregated   ⌈N/4⌉·K·W·b/CACHED + 2·4·N·W + (t − 1)·4·N·W/CACHED
+    /// fused        t·N·K·W·b/CACHED + t·N·K·W/PRODUCTS
+    /// ```
+    /// Reading experts for the first time is the same for both. What is read again comes from the device's
+    /// cache, CACHED times as fast as its memory; it does PRODUCTS multiply-adds while a byte comes from memory.
+    fn wants_fused(&self, tile: Tile) -> bool {
+        match self.limits.forced {
+            Some(Choice::Fused) => return true,
+            Some(Choice::Aggregated | Choice::Chunked) => return false,
+            _ => {}
+        }
+        const CACHED: f64 = 3.0;
+        const PRODUCTS: f64 = 10.0;
+        let [samples, experts] = [self.input.batch(), self.config.experts()].map(|count| count as f64);
+        let tiles = self.output.pixels().div_ceil(tile.columns as usize) as f64;
+        let weight = if self.stored == Stored::F32 { 4.0 } else { 2.0 };
+        let aggregated = (samples / 4.0).ceil() * experts * weight / CACHED
+            + 8.0 * samples
+            + (tiles - 1.0) * 4.0 * samples / CACHED;
+        let fused = tiles * samples * experts * (weight / CACHED + 1.0 / PRODUCTS);
+        fused < aggregated
+    }
+
+    /// Workgroups that share a sum: as many as keep the device busy, if each has some steps of its own.
+    fn slices(&self, tile: Tile, gather: Gather, split: Split, shares: bool) -> u32 {
+        /// Less than this isn't worth another pass over the output.
+        const STEPS: u32 = 8;
+        let steps = steps(self.config, gather);
+        let samples = split.largest().max(1);
+        let [columns, kernels] =
+            if shares { [samples * self.output.pixels(), 1] } else { [self.output.pixels(), samples] };
+        let tiles = self.config.out_channels_per_group().div_ceil(tile.rows as usize)
+            * columns.div_ceil(tile.columns as usize)
+            * kernels
+            * self.config.groups();
+        let sums = (samples * self.output.sample_len()) as u64 * ELEMENT;
+        let fits = |slices: u32| sums.saturating_mul(u64::from(slices)) <= self.limits.binding_bytes;
+        let wanted = if self.limits.forced == Some(Choice::Sliced) {
+            3.min(steps)
+        } else {
+            let threads = (tiles as u64).saturating_mul(u64::from(tile.threads()));
+            let wanted = u64::from(self.limits.busy_threads) / threads.max(1);
+            (wanted as u32).min(steps / STEPS)
+        };
+        // Sums that take several dispatches aren't sliced as well.
+        if steps > LOOP_STEPS / Tile::DEPTH || !fits(wanted) { 1 } else { wanted.max(1) }
+    }
+}
+
+/// Steps of an output's sum.
+pub(crate) fn steps(config: &Config, gather: Gather) -> u32 {
+    let depth = Tile::DEPTH as usize;
+    let steps = match gather {
+        Gather::Taps => config.taps().saturating_mul(config.in_channels_per_group().div_ceil(depth)),
+        Gather::Any | Gather::Points | Gather::Quads => config.reduction_len().div_ceil(depth),
+    };
+    u32::try_from(steps).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use dyconv_core::{Attention, Options, Padding};
+
+    use super::*;
+    use crate::pack::Packing;
+
+    fn plan(options: Options, [n, c, h, w]: [usize; 4], stored: Stored, emits: bool) -> Plan {
+        let config = options.build().unwrap();
+        let limits = Limits::new(&wgpu::Limits::default());
+        let input = Shape::new(n, c, h, w).unwrap();
+        super::choose(&limits, &config, stored, &Packing::new(&config), input, emits).unwrap()
+    }
+
+    fn dynamic(inputs: usize, outputs: usize, kernel: usize) -> Options {
+        let options = Options::new(inputs, outputs).kernel_size([kernel; 2]).padding(Padding::Same);
+        options.experts(4).attention(Attention::Given)
+    }
+
+    fn convolution(plan: Plan) -> Convolution {
+        let Kernel::Convolve(convolution) = plan.kernel else { panic!("{plan:?}") };
+        convolution
+    }
+
+    #[test]
+    fn input_is_found_in_the_largest_loads_that_fit() {
+        let gather = |options, shape| convolution(plan(options, shape, Stored::F32, false)).gather;
+        assert_eq!(gather(dynamic(64, 64, 3), [1, 64, 28, 28]), Gather::Taps);
+        assert_eq!(gather(dynamic(3, 64, 7), [1, 3, 32, 32]), Gather::Any);
+        assert_eq!(gather(dynamic(3, 64, 1), [1, 3, 7, 7]), Gather::Taps);
+        assert_eq!(gather(dynamic(64, 64, 1), [1, 64, 28, 28]), Gather::Points);
+        assert_eq!(gather(dynamic(64, 64, 1), [1, 64, 7, 7]), Gather::Taps);
+        let last = dynamic(64, 64, 3).layout(Layout::Nhwc);
+        assert_eq!(gather(last, [1, 64, 28, 28]), Gather::Quads);
+        assert_eq!(gather(dynamic(18, 64, 3).layout(Layout::Nhwc), [1, 18, 28, 28]), Gather::Any);
+    }
+
+    #[test]
+    fn experts_are_aggregated_by_tiles_where_few_of_them_share_a_kernel() {
+        let is_fused = |shape, stored| plan(dynamic(512, 512, 3), shape, stored, false).is_fused();
+        assert!(is_fused([32, 512, 4, 4], Stored::F32));
+        assert!(!is_fused([32, 512, 28, 28], Stored::F32));
+        // 16 bits make reading experts again cheaper.
+        assert!(!is_fused([32, 512, 7, 7], Stored::F32));
+        assert!(is_fused([32, 512, 7, 7], Stored::F16));
+        let of_static = Options { experts: 1, attention: None, ..dynamic(512, 512, 3) };
+        assert!(!plan(of_static, [32, 512, 4, 4], Stored::F32, false).is_fused());
+    }
+
+    #[test]
+    fn sums_are_sliced_where_tiles_are_few() {
+        let slices = |batch, channels, extent| {
+            plan(dynamic(channels, channels, 3), [batch, channels, extent, extent], Stored::F32, false).slices
+        };
+        assert!(slices(1, 512, 7) > 8);
+        assert_eq!(slices(32, 256, 56), 1);
+        // A sum of few steps is left whole.
+        assert_eq!(slices(1, 8, 7), 1);
+    }
+
+    #[test]
+    fn static_samples_share_tiles_unless_their_sums_are_wanted() {
+        let of_static = Options { experts: 1, attention: None, ..dynamic(64, 64, 3) };
+        let shares = |extent, emits| {
+            let plan = plan(of_static, [64, 64, extent, extent], Stored::F32, emits);
+            (plan.shares, plan.emits)
+        };
+        assert_eq!(shares(56, false), (true, false));
+        assert_eq!(shares(56, true), (false, true));
+        // 49 pixels would leave a quarter of each tile empty.
+        assert_eq!(shares(7, true), (true, false));
+    }
+}
