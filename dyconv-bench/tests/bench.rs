@@ -311,7 +311,7 @@ fn a_profile_has_every_kernel_and_the_naive_ones_ratio() {
 #[test]
 fn a_profile_without_a_gpus_rows_is_an_error() {
     let [_, messages] = small(2, &["--profile"]);
-    assert!(messages.contains("profile is asked for, and no row of f32 ran on a GPU"), "{messages}");
+    assert!(messages.contains("profile is asked for, and no row ran on a GPU"), "{messages}");
     let (_, record) = record(&folder(), &[]);
     assert_eq!(record["profiles"], json!([]));
 }

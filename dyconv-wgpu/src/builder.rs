@@ -153,7 +153,8 @@ impl WgpuBuilder {
     }
 
     /// Runs on the caller's own device, so that tensors can be shared with other work on it. Takes over the
-    /// device-lost callback; a caller's handler for uncaptured errors stays, except in a browser.
+    /// device-lost callback; a caller's handler for uncaptured errors stays, except in a browser. A device has one such
+    /// callback: of several backends on it the last one is told [`Error::DeviceLost`], the others meet other errors.
     ///
     /// # Errors
     /// [`Error::Unavailable`] where the device's limits are below WebGPU's defaults.

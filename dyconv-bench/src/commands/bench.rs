@@ -155,11 +155,10 @@ impl Asked {
 
 /// The kernels of every row that a GPU ran.
 fn profile_rows(rows: &[Row], budget: Budget, baseline: bool) -> Result<Vec<Profile>> {
-    let rows: Vec<_> =
-        rows.iter().filter(|row| row.backend.starts_with("wgpu") && row.precision == Storage::F32).collect();
+    let rows: Vec<_> = rows.iter().filter(|row| row.backend.starts_with("wgpu")).collect();
     if rows.is_empty() {
         let wanted = "wgpu among the backends, and layers within --limit";
-        return Err(Error::invalid("profile", "asked for, and no row of f32 ran on a GPU", wanted));
+        return Err(Error::invalid("profile", "asked for, and no row ran on a GPU", wanted));
     }
     let backend = WgpuBackend::builder().timestamps(true).build()?;
     let progress = Progress::new("profiling", rows.len());

@@ -4,12 +4,13 @@
 mod kernels;
 
 use dyconv_core::{Backend, Call, Cost, DyConv2d, Error, Layout, Options, Params, Prepare, Result, Tensor};
-use dyconv_wgpu::{WgpuBackend, WgpuStream, WgpuTensor};
+use dyconv_wgpu::{WgpuBackend, WgpuLayer, WgpuStream, WgpuTensor};
 use serde::Serialize;
 
 pub use kernels::{Kernel, Kernels};
 
 use crate::naive;
+use crate::precision::Storage;
 use crate::problem::{Form, Problem};
 use crate::record::Row;
 use crate::timing::Budget;
@@ -25,6 +26,8 @@ pub struct Profile {
     pub batch: usize,
     /// Layout of input and output.
     pub layout: Layout,
+    /// How experts are stored.
+    pub precision: Storage,
     /// A call until its results exist, by the host's clock: recorded, submitted, waited for.
     pub call_us: f64,
     /// The same with upload and download.
@@ -59,14 +62,17 @@ pub fn profile(
 ) -> Result<Profile> {
     let mut stream = backend.stream()?;
     let input = backend.upload(&mut stream, problem.input.view())?;
+    let how = Prepare::default().precision(row.precision.into());
     let mut timed = |form, input: &WgpuTensor, emits| {
-        time_kernels(backend, &mut stream, problem.layer(form), input, emits, budget)
+        let layer = backend.prepare(problem.layer(form), &how)?;
+        time_kernels(backend, &mut stream, &layer, &Call::new(input).emit_sums(emits), budget)
     };
     let dynamic = timed(Form::Dynamic, &input, false)?;
     let static_ = timed(Form::Static, &input, false)?.together_us();
     let with_sums = emitting_its_sums(backend, &mut backend.stream()?, problem)?;
     let chained = timed(Form::Dynamic, &with_sums, true)?.together_us();
-    let naive_us = match baseline {
+    // The naive kernel's experts are f32.
+    let naive_us = match baseline && row.precision == Storage::F32 {
         true => {
             let (ours, pi) = outputs(backend, problem)?;
             Some(naive::time(backend, problem, &pi, &ours, budget)?.median_us)
@@ -80,6 +86,7 @@ pub fn profile(
         backend: row.backend.clone(),
         batch: row.batch,
         layout: row.layout,
+        precision: row.precision,
         call_us: row.median_us,
         end_to_end_us: row.end_to_end_median_us,
         kernel_us: dynamic.together_us(),
@@ -96,20 +103,18 @@ pub fn profile(
 fn time_kernels(
     backend: &WgpuBackend,
     stream: &mut WgpuStream,
-    layer: &DyConv2d,
-    input: &WgpuTensor,
-    emits_sums: bool,
+    layer: &WgpuLayer,
+    call: &Call<'_, WgpuTensor>,
     budget: Budget,
 ) -> Result<Kernels> {
-    let prepared = backend.prepare(layer, &Prepare::default())?;
-    let mut call = || {
-        drop(backend.forward(stream, &prepared, &Call::new(input).emit_sums(emits_sums))?);
+    let mut run = || {
+        drop(backend.forward(stream, layer, call)?);
         backend.finish_timed(stream)
     };
-    call()?;
+    run()?;
     let mut kernels = Kernels::default();
     budget.repeat(|| {
-        kernels.add(&call()?);
+        kernels.add(&run()?);
         Ok(())
     })?;
     Ok(kernels)

@@ -8,7 +8,7 @@ const HEADER: [&str; 7] = ["stage", "kernel", "runs", "µs", "% of kernels", "GF
 /// One layer: a line per kernel, then the whole by the device's and by the host's clock, then what it is compared with.
 #[must_use]
 pub fn profile(profile: &Profile) -> String {
-    let Profile { workload, batch, layout, backend, .. } = profile;
+    let Profile { workload, batch, layout, precision, backend, .. } = profile;
     let kernels = profile.kernels.iter().map(|kernel| {
         vec![
             kernel.stage.to_string(),
@@ -33,7 +33,10 @@ pub fn profile(profile: &Profile) -> String {
         line.resize(HEADER.len(), String::new());
         line
     });
-    let mut text = format!("{workload}, batch {batch}, {layout}, {backend}\n{}\n", table(&HEADER, 2, lines));
+    let mut text = format!(
+        "{workload}, batch {batch}, {layout}, {precision}, {backend}\n{}\n",
+        table(&HEADER, 2, lines)
+    );
     text += &format!("in a chain ÷ static: {:.2}\n", profile.chained_to_static);
     if let Some(ratio) = profile.naive_ratio {
         text += &format!("one thread per output ÷ aggregate and convolve: {ratio:.2}\n");

@@ -57,7 +57,7 @@ fn the_callers_device_serves() {
 #[test]
 fn a_lost_device_is_an_error_from_every_call() {
     with_backend(
-        |builder| builder,
+        |builder| builder.timestamps(true),
         |backend| {
             let layer = layer(options(3, 4));
             let prepared = backend.prepare(&layer, &Prepare::default()).unwrap();
@@ -79,6 +79,8 @@ fn a_lost_device_is_an_error_from_every_call() {
             lost(backend.relayout(&mut stream, &x, Layout::Nhwc));
             lost(backend.stream());
             lost(backend.prepare(&layer, &Prepare::default()));
+            lost(backend.finish_timed(&mut stream));
+            lost(backend.time_pass(|_| {}));
             drop((x, y, prepared, stream));
 
             // A new backend from the host's copies.
