@@ -55,6 +55,8 @@ def measure(workloads, batch, seconds, wanted):
                 layer = Layer(torch, clock.device, workload, n, last)
                 for tf32 in (False, True) if has_gpu else (False,):
                     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+                    if not tf32:
+                        layer.check()
                     for form in ("static", "grouped", "attention"):
                         place = {"workload": workload["name"], "batch": n, "layout": "nhwc" if last else "nchw"}
                         body["rows"].append(place | {"form": form, "tf32": tf32} | clock.time(getattr(layer, form), seconds))
@@ -94,12 +96,23 @@ class Layer:
         return functional.linear(hidden, *self.fc2).softmax(1)
 
     def grouped(self):
-        w, pi = self.w, self.attention()
-        kernels = (pi @ self.experts.flatten(1)).view(self.n * w["out_channels"], *self.experts.shape[2:])
-        biases = (pi @ self.biases).flatten()
-        x = self.x.reshape(1, self.n * w["in_channels"], w["extent"], w["extent"])
-        y = self.conv(x, kernels, biases, self.n * w["groups"])
-        return y.view(self.n, w["out_channels"], *y.shape[2:])
+        w, n = self.w, self.n
+        kernels, biases = self.aggregated(self.attention())
+        x = self.x.reshape(1, n * w["in_channels"], w["extent"], w["extent"])
+        y = self.conv(x, kernels.flatten(0, 1), biases.flatten(), n * w["groups"])
+        return y.view(n, w["out_channels"], *y.shape[2:])
+
+    def aggregated(self, pi):
+        """Kernels and biases of each sample."""
+        return (pi @ self.experts.flatten(1)).view(-1, *self.experts.shape[1:]), pi @ self.biases
+
+    def check(self):
+        """The last sample of the grouped form is a convolution of its own."""
+        kernels, biases = self.aggregated(self.attention())
+        want = self.conv(self.x[-1:], kernels[-1], biases[-1], self.w["groups"])
+        off = ((self.grouped()[-1:] - want).abs().max() / want.abs().max()).item()
+        if not off < 1e-3:
+            raise RuntimeError(f"{self.w['name']}: the grouped convolution is off by {off}")
 
 
 class Clock:
@@ -116,7 +129,8 @@ class Clock:
         for _ in range(3):
             call()
         self.wait()
-        return {"call_us": repeat(lambda: self.one(call), seconds / 2), "queued_us": repeat(lambda: self.queued(call), seconds / 2)}
+        measured = {"call_us": self.one, "queued_us": self.queued}
+        return {name: repeat(lambda measure_once=measure_once: measure_once(call), seconds / 2) for name, measure_once in measured.items()}
 
     def one(self, call):
         start = time.perf_counter()

@@ -85,3 +85,41 @@ impl Pipeline {
         Self { compute, layout }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{WgpuBackend, WgpuBuilder};
+
+    /// How many pipelines a device of this kind gives, of how many kernels; `None` without an adapter.
+    fn compiled(builder: WgpuBuilder) -> Option<[usize; 2]> {
+        let backend = match builder.build() {
+            Ok(backend) => backend,
+            Err(error) => {
+                assert_ne!(std::env::var("DYCONV_REQUIRE_GPU").as_deref(), Ok("1"), "{error}");
+                println!("SKIPPED: {error}");
+                return None;
+            }
+        };
+        let context = backend.context();
+        let has_f16 = context.device.features().contains(wgpu::Features::SHADER_F16);
+        for kernel in Kernel::all().filter(|kernel| has_f16 || !kernel.wgsl().contains("enable f16;")) {
+            context.pipelines.get(context, kernel).unwrap_or_else(|error| panic!("{kernel}: {error}"));
+        }
+        Some([context.pipelines.made(), Kernel::all().count()])
+    }
+
+    #[test]
+    fn webgpus_default_limits_are_enough_for_every_kernel_that_needs_no_feature() {
+        if let Some([made, all]) = compiled(WgpuBackend::builder().default_limits(true)) {
+            assert!(made > all / 2, "{made} of {all}");
+        }
+    }
+
+    #[test]
+    fn the_adapter_compiles_every_kernel() {
+        let Some([made, all]) = compiled(WgpuBackend::builder().default_limits(false)) else { return };
+        println!("{made} of {all} kernels");
+        assert!(made > all / 2, "{made} of {all}");
+    }
+}
