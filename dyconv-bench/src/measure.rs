@@ -85,7 +85,9 @@ pub fn measure(backend: &AnyBackend, problem: &Problem, manner: &Manner) -> Resu
     drop(both);
 
     let end_to_end = match backend.info().accuracy {
-        Accuracy::Gpu => Some(bench.end_to_end(dynamic.runs)?),
+        Accuracy::Gpu | Accuracy::GpuWinogradF2 | Accuracy::GpuWinogradF4 => {
+            Some(bench.end_to_end(dynamic.runs)?)
+        }
         _ => None,
     };
     let cold = match manner.cold.filter(|_| before.is_some()) {

@@ -9,6 +9,8 @@
 /// | `Gpu` | 2 | – | yes | 2e-5, 1e-6 |
 /// | `WinogradF2` | 1 | 16, 3 | yes | 2e-5, 1e-6 |
 /// | `WinogradF4` | 1 | 861, 5 | no | 1e-4, 1e-6 |
+/// | `GpuWinogradF2` | 2 | 16, 3 | yes | 2e-5, 1e-6 |
+/// | `GpuWinogradF4` | 2 | 861, 5 | no | 1e-4, 1e-6 |
 ///
 /// The bound is `slack · terms · ε · magnitude`, the magnitude taken from the reference on absolute values; where a
 /// plan computes tiles of outputs from each other's inputs, it is that of the largest inputs within *reach*, times
@@ -26,6 +28,10 @@ pub enum Accuracy {
     WinogradF2,
     /// f32 on a CPU, 3×3 kernels by Winograd's F(4×4) and smaller tiles.
     WinogradF4,
+    /// f32 on a GPU, 3×3 kernels by Winograd's F(2×2).
+    GpuWinogradF2,
+    /// f32 on a GPU, 3×3 kernels by Winograd's F(4×4).
+    GpuWinogradF4,
 }
 
 impl Accuracy {
@@ -34,7 +40,7 @@ impl Accuracy {
     pub fn slack(self) -> f64 {
         match self {
             Self::Reference | Self::Cpu | Self::WinogradF2 | Self::WinogradF4 => 1.0,
-            Self::Gpu => 2.0,
+            Self::Gpu | Self::GpuWinogradF2 | Self::GpuWinogradF4 => 2.0,
         }
     }
 
@@ -43,8 +49,8 @@ impl Accuracy {
     pub fn spread(self) -> Option<Spread> {
         match self {
             Self::Reference | Self::Cpu | Self::Gpu => None,
-            Self::WinogradF2 => Some(Spread { growth: 16.0, reach: 3 }),
-            Self::WinogradF4 => Some(Spread { growth: 861.0, reach: 5 }),
+            Self::WinogradF2 | Self::GpuWinogradF2 => Some(Spread { growth: 16.0, reach: 3 }),
+            Self::WinogradF4 | Self::GpuWinogradF4 => Some(Spread { growth: 861.0, reach: 5 }),
         }
     }
 
@@ -52,8 +58,8 @@ impl Accuracy {
     #[must_use]
     pub fn is_exact(self) -> bool {
         match self {
-            Self::Reference | Self::Cpu | Self::Gpu | Self::WinogradF2 => true,
-            Self::WinogradF4 => false,
+            Self::Reference | Self::Cpu | Self::Gpu | Self::WinogradF2 | Self::GpuWinogradF2 => true,
+            Self::WinogradF4 | Self::GpuWinogradF4 => false,
         }
     }
 
@@ -61,10 +67,10 @@ impl Accuracy {
     #[must_use]
     pub fn tolerance(self) -> Tolerance {
         match self {
-            Self::Reference | Self::Cpu | Self::Gpu | Self::WinogradF2 => {
+            Self::Reference | Self::Cpu | Self::Gpu | Self::WinogradF2 | Self::GpuWinogradF2 => {
                 Tolerance { relative: 2e-5, absolute: 1e-6 }
             }
-            Self::WinogradF4 => Tolerance { relative: 1e-4, absolute: 1e-6 },
+            Self::WinogradF4 | Self::GpuWinogradF4 => Tolerance { relative: 1e-4, absolute: 1e-6 },
         }
     }
 }

@@ -61,6 +61,10 @@ struct ConvolveParams {
     slices: u32,
     slice_steps: u32,
     slice_stride: u32,
+    // Winograd's tiles, of one sample: side by side, all of them, and the pixels that its images have for them.
+    tiles_across: u32,
+    tiles: u32,
+    tile_pixels: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: ConvolveParams;

@@ -45,7 +45,7 @@ impl WgpuBackend {
 
     pub(crate) fn on(context: Arc<Context>, adapter: &AdapterSummary, device: &wgpu::Limits) -> Self {
         let limits = &context.limits;
-        let info = Info::new(adapter.id(), adapter.words(), 1, Accuracy::Gpu)
+        let info = Info::new(adapter.id(), adapter.words(), 1, Accuracy::GpuWinogradF4)
             .limit("max_storage_buffer_binding_size", limits.binding_bytes)
             .limit("max_buffer_size", limits.buffer_bytes)
             .limit("max_compute_workgroups_per_dimension", u64::from(limits.workgroups))

@@ -1,6 +1,6 @@
 //! A plan in words and figures: what `explain` prints.
 
-use dyconv_core::{Accuracy, Cost, Prepared, Result, Shape};
+use dyconv_core::{Cost, Prepared, Result, Shape};
 
 use crate::kernel::{Convolution, Kernel};
 use crate::layer::WgpuLayer;
@@ -9,9 +9,24 @@ use crate::plan::Plan;
 use crate::stages::SAMPLES;
 
 impl Plan {
+    /// What `explain` prints.
+    ///
+    /// # Errors
+    /// Where the input doesn't fit the layer.
+    pub(crate) fn describe(&self, layer: &WgpuLayer, input: Shape) -> Result<dyconv_core::Plan> {
+        let output = layer.config().output_shape(input)?;
+        let sizes = Sizes::new(self, layer, input, output);
+        let total = sizes.cost()?.total();
+        let peak = sizes.peak();
+        Ok(dyconv_core::Plan::new(self.name(), total.multiply_adds, total.bytes, peak, self.accuracy()))
+    }
+
     /// The kernel and how its work is divided: `tiled 64×64×16 from experts, 4 slices, 2 parts`.
     fn name(&self) -> String {
-        let mut name = self.kernel.to_string();
+        let mut name = match self.winograd {
+            Some(tiles) => format!("winograd {0}×{0}, {1}", tiles.size.outputs(), self.kernel),
+            None => self.kernel.to_string(),
+        };
         if self.is_fused() {
             name += " from experts";
         }
@@ -23,57 +38,104 @@ impl Plan {
         }
         name
     }
+}
 
-    /// What `explain` prints.
-    ///
-    /// # Errors
-    /// Where the input doesn't fit the layer.
-    pub(crate) fn describe(&self, layer: &WgpuLayer, input: Shape) -> Result<dyconv_core::Plan> {
-        let config = layer.config();
-        let output = config.output_shape(input)?;
-        let mut cost = Cost::new(config, input)?;
-        let [experts, batch, outputs] = [config.experts(), input.batch(), output.len()].map(|n| n as u64);
-        let kernel = bytes(layer.packing.stride);
-        let expert = bytes(layer.stored.stride(&layer.packing));
-        let is_static = config.attention().is_none();
+/// Bytes of what a plan reads and writes.
+struct Sizes<'a> {
+    plan: &'a Plan,
+    layer: &'a WgpuLayer,
+    input: Shape,
+    output: Shape,
+    /// One expert as it is stored, and one aggregated kernel.
+    expert: u64,
+    kernel: u64,
+    /// One sample's input and products as Winograd has them.
+    images: u64,
+    /// The sums of all slices.
+    slices: u64,
+}
 
-        // What tiles read of kernels: each column of tiles all of them.
-        let tiles = match self.kernel {
-            Kernel::Convolve(Convolution { tile, .. }) if !self.shares => {
-                output.pixels().div_ceil(tile.columns as usize) as u64
+impl<'a> Sizes<'a> {
+    fn new(plan: &'a Plan, layer: &'a WgpuLayer, input: Shape, output: Shape) -> Self {
+        let plain = bytes(layer.packing.stride);
+        let [kernel, images] = match plan.winograd {
+            None => [plain, 0],
+            Some(tiles) => {
+                let points = tiles.size.points() as u64;
+                let images = [input, output].map(|shape| bytes(tiles.image_len(shape.channels())));
+                [
+                    plain.saturating_mul(points) / layer.config().taps() as u64,
+                    images[0].saturating_add(images[1]),
+                ]
             }
-            _ => 1,
         };
+        let slices =
+            if plan.slices > 1 { bytes(output.len()).saturating_mul(u64::from(plan.slices)) } else { 0 };
+        let expert = bytes(layer.stored.stride(&layer.packing));
+        Self { plan, layer, input, output, expert, kernel, images, slices }
+    }
+
+    /// What a run costs on paper, as the plan goes about it.
+    fn cost(&self) -> Result<Cost> {
+        let config = self.layer.config();
+        let mut cost = Cost::new(config, self.input)?;
+        let [experts, batch] = [config.experts(), self.input.batch()].map(|count| count as u64);
+        let tiles = self.column_tiles();
+        // Of the convolution as it is on paper, the kernels are not what this plan reads.
         let on_paper = config.expert_len() + if config.bias() { config.out_channels() } else { 0 };
         let activations = cost.convolve.bytes.saturating_sub(bytes(on_paper).saturating_mul(batch));
-        let reads = |each: u64| each.saturating_mul(batch).saturating_mul(tiles);
-        if self.is_fused() {
-            cost.aggregate.bytes = reads(expert.saturating_mul(experts));
+        let by_tiles = |each: u64| each.saturating_mul(batch).saturating_mul(tiles);
+        let kernels;
+        if self.plan.is_fused() {
+            cost.aggregate.bytes = by_tiles(self.expert.saturating_mul(experts));
             cost.aggregate.multiply_adds = cost.aggregate.multiply_adds.saturating_mul(tiles);
-            cost.convolve.bytes = activations;
-        } else if is_static {
+            kernels = 0;
+        } else if config.attention().is_none() {
             cost.aggregate.bytes = 0;
-            cost.convolve.bytes = activations.saturating_add(expert);
+            kernels = self.expert;
         } else {
-            let shared = expert.saturating_mul(experts).saturating_mul(batch.div_ceil(SAMPLES as u64));
-            cost.aggregate.bytes = shared.saturating_add(kernel.saturating_mul(batch));
-            cost.convolve.bytes = activations.saturating_add(reads(kernel));
+            let readings = experts.saturating_mul(batch.div_ceil(SAMPLES as u64));
+            cost.aggregate.bytes =
+                self.expert.saturating_mul(readings).saturating_add(self.kernel.saturating_mul(batch));
+            kernels = by_tiles(self.kernel);
         }
-        let sliced =
-            if self.slices > 1 { u64::from(self.slices).saturating_mul(outputs * ELEMENT) } else { 0 };
-        cost.convolve.bytes = cost.convolve.bytes.saturating_add(sliced.saturating_mul(2));
+        if let Some(tiles) = self.plan.winograd {
+            let products = tiles.image_len(self.output.channels());
+            let products = products.saturating_mul(config.in_channels_per_group()) as u64;
+            cost.convolve.multiply_adds = products.saturating_mul(batch);
+        }
+        // What is between two kernels is written and read.
+        let between = self.images.saturating_mul(batch).saturating_add(self.slices).saturating_mul(2);
+        cost.convolve.bytes = activations.saturating_add(kernels).saturating_add(between);
+        Ok(cost)
+    }
 
-        let aggregated = if is_static || self.is_fused() { 0 } else { self.split.largest() as u64 };
-        let peak = [
-            bytes(input.len()),
-            bytes(output.len()),
-            expert.saturating_mul(experts),
-            kernel.saturating_mul(aggregated),
-            sliced,
+    /// Tiles that read one kernel, side by side.
+    fn column_tiles(&self) -> u64 {
+        let Kernel::Convolve(Convolution { tile, .. }) = self.plan.kernel else { return 1 };
+        let pixels = self.plan.winograd.map_or(self.output.pixels(), |tiles| tiles.pixels);
+        if self.plan.shares { 1 } else { pixels.div_ceil(tile.columns as usize) as u64 }
+    }
+
+    /// Memory of one forward.
+    fn peak(&self) -> u64 {
+        let config = self.layer.config();
+        let samples = self.plan.split.largest() as u64;
+        let kernels = match (config.attention(), self.plan.winograd) {
+            (None, None) => 0,
+            (None, Some(_)) => 1,
+            (Some(_), _) if self.plan.is_fused() => 0,
+            (Some(_), _) => samples,
+        };
+        let parts = [
+            bytes(self.input.len()),
+            bytes(self.output.len()),
+            self.expert.saturating_mul(config.experts() as u64),
+            self.kernel.saturating_mul(kernels),
+            self.images.saturating_mul(samples),
+            self.slices,
         ];
-        let peak = peak.iter().fold(0, |sum: u64, part| sum.saturating_add(*part));
-        let total = cost.total();
-        Ok(dyconv_core::Plan::new(self.name(), total.multiply_adds, total.bytes, peak, Accuracy::Gpu))
+        parts.iter().fold(0, |sum: u64, part| sum.saturating_add(*part))
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::stored::Stored;
 use crate::tile::Tile;
+use crate::winograd::Size;
 pub(crate) use train::TrainKernel;
 
 /// One compute kernel. What varies from layer to layer without changing the loads is a uniform, so that
@@ -19,6 +20,9 @@ pub(crate) enum Kernel {
     Aggregate(Stored),
     Convolve(Convolution),
     Join(Source),
+    WinogradKernels(Size, Stored),
+    WinogradInput(Size),
+    WinogradOutput(Size, Source),
     Depthwise,
     Moments,
     Normalize,
@@ -84,6 +88,11 @@ impl Kernel {
             Self::Normalize,
         ];
         all.extend(Stored::ALL.map(Self::Aggregate));
+        for size in Size::ALL {
+            all.extend(Stored::ALL.map(|stored| Self::WinogradKernels(size, stored)));
+            all.push(Self::WinogradInput(size));
+            all.extend([Source::Kernels, Source::Experts].map(|source| Self::WinogradOutput(size, source)));
+        }
         for tile in Tile::ALL {
             for gather in [Gather::Any, Gather::Taps, Gather::Points, Gather::Quads] {
                 for source in [Source::Kernels, Source::Experts] {
@@ -115,6 +124,9 @@ impl Kernel {
             Self::Aggregate(_) => "aggregate",
             Self::Convolve(_) => "convolve",
             Self::Join(_) => "join",
+            Self::WinogradKernels(..) => "winograd_kernels",
+            Self::WinogradInput(_) => "winograd_input",
+            Self::WinogradOutput(..) => "winograd_output",
             Self::Depthwise => "depthwise",
             Self::Moments => "moments",
             Self::Normalize => "normalize_batch",
@@ -129,8 +141,9 @@ impl Kernel {
             Self::PoolMax => "max pool",
             Self::Relayout => "relayout",
             Self::Attention => "attention",
-            Self::Aggregate(_) => "aggregate",
+            Self::Aggregate(_) | Self::WinogradKernels(..) => "aggregate",
             Self::Convolve(_) | Self::Join(_) | Self::Depthwise => "convolve",
+            Self::WinogradInput(_) | Self::WinogradOutput(..) => "convolve",
             Self::Moments | Self::Normalize => "normalize",
             Self::Train(kernel) => kernel.stage(),
         }
@@ -140,16 +153,15 @@ impl Kernel {
     pub(crate) fn storage(self) -> &'static [Access] {
         match self {
             Self::Pool => &[Read, Read, Write],
-            Self::PoolMax | Self::Relayout | Self::Moments => &[Read, Write],
+            Self::PoolMax | Self::Relayout | Self::Moments | Self::WinogradInput(_) => &[Read, Write],
+            Self::WinogradKernels(..) => &[Read, Read, Write],
             Self::Attention => &[Read, Read, Write, Write],
             Self::Aggregate(_) => &[Read, Read, Read, Write],
             Self::Normalize => &[Read, Read, Read, Read, Read, Write],
-            Self::Convolve(Convolution { source: Source::Experts, .. }) | Self::Join(Source::Experts) => {
-                &[Read, Read, Read, Read, Read, Write, Write, Read]
-            }
-            Self::Convolve(_) | Self::Join(_) | Self::Depthwise => {
-                &[Read, Read, Read, Read, Read, Write, Write]
-            }
+            Self::Convolve(Convolution { source, .. })
+            | Self::Join(source)
+            | Self::WinogradOutput(_, source) => source.storage(),
+            Self::Depthwise => Source::Kernels.storage(),
             Self::Train(kernel) => kernel.storage(),
         }
     }
@@ -172,6 +184,15 @@ impl Kernel {
             Self::Join(source) => {
                 let join = include_str!("../shaders/join.wgsl");
                 &[floats, GRID, EXP, ACTIVATE, EPILOGUE, source.wgsl(), join]
+            }
+            Self::WinogradKernels(size, stored) => {
+                let kernels = include_str!("../shaders/winograd/kernels.wgsl");
+                &[stored.wgsl(), GRID, size.wgsl(), kernels]
+            }
+            Self::WinogradInput(size) => &[GRID, size.wgsl(), include_str!("../shaders/winograd/input.wgsl")],
+            Self::WinogradOutput(size, source) => {
+                let output = include_str!("../shaders/winograd/output.wgsl");
+                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, source.wgsl(), size.wgsl(), output]
             }
             Self::Depthwise => {
                 let depthwise = include_str!("../shaders/depthwise.wgsl");
@@ -209,6 +230,14 @@ impl Gather {
 }
 
 impl Source {
+    /// The storage buffers of a kernel that ends in the epilogue.
+    fn storage(self) -> &'static [Access] {
+        match self {
+            Self::Kernels => &[Read, Read, Read, Read, Read, Write, Write],
+            Self::Experts => &[Read, Read, Read, Read, Read, Write, Write, Read],
+        }
+    }
+
     fn wgsl(self) -> &'static str {
         match self {
             Self::Kernels => include_str!("../shaders/source/kernels.wgsl"),

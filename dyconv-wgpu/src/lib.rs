@@ -37,9 +37,10 @@
 //! - Per layer at most four kernels run: pool, attention, aggregate and convolve, the last one with bias, batch
 //!   norm, residual and activation in its epilogue. Where few tiles share a kernel, they aggregate experts as they
 //!   load them; where there are few tiles, several workgroups share an output's sum and a fifth kernel joins them in
-//!   a fixed order. Batch norm that isn't folded takes one more, and the batch's statistics four. A layer asked to
-//!   [emit sums](dyconv_core::Call::emit_sums) writes them tile by tile as it convolves, so that the next layer's pool
-//!   is a small reduction.
+//!   a fixed order. 3×3 layers of many channels and pixels go by Winograd's tiles: their kernels and input are
+//!   transformed, multiplied as a 1×1 convolution, and transformed back. Batch norm that isn't folded takes one more
+//!   kernel, and the batch's statistics four. A layer asked to [emit sums](dyconv_core::Call::emit_sums) writes them
+//!   tile by tile as it convolves directly, so that the next layer's pool is a small reduction.
 //! - Which tile, and how the rest is done, is chosen from configuration, shape and limits, never by timing;
 //!   `plan` says it in words and figures. Activation, stride, padding and so on are uniforms: a pipeline is made when
 //!   first needed, and serves many layers.
@@ -67,8 +68,8 @@
 //! - WGSL lets a compiler assume that NaN and infinity don't occur. Kernels are written so that they pass
 //!   through as in IEEE arithmetic, which the software driver honours; other drivers may not.
 //! - Results are bitwise repeatable on one device and driver; across devices they agree within tolerance.
-//! - `dyconv-wgpu` reports [`Accuracy::Gpu`](dyconv_core::Accuracy::Gpu): `exp` and `erf` are polynomials
-//!   of its own, division is WGSL's (2.5 ulp).
+//! - The error contract is [`Accuracy::Gpu`](dyconv_core::Accuracy::Gpu), or Winograd's where a plan says so: `exp` and
+//!   `erf` are polynomials of its own, division is WGSL's (2.5 ulp).
 //! - Off the web, `download_async` blocks in its first poll, since nothing else drives the device there.
 
 #![forbid(unsafe_code)]
@@ -101,6 +102,7 @@ mod tensor;
 mod ticket;
 mod tile;
 mod train;
+mod winograd;
 
 #[cfg(not(target_family = "wasm"))]
 pub use adapter::adapters;

@@ -142,6 +142,36 @@ uniforms! {
         slices: u32,
         slice_steps: u32,
         slice_stride: u32,
+        tiles_across: u32,
+        tiles: u32,
+        tile_pixels: u32,
+    }
+
+    WinogradKernelsParams {
+        length: u32,
+        depth: u32,
+        expert_stride: u32,
+        experts: u32,
+        samples: u32,
+        blocks: u32,
+        first_sample: u32,
+        is_static: u32,
+    }
+
+    WinogradInputParams {
+        samples: u32,
+        channels: u32,
+        input_height: u32,
+        input_width: u32,
+        padding_top: i32,
+        padding_left: i32,
+        tiles_across: u32,
+        tiles: u32,
+        tile_pixels: u32,
+        input_base: u32,
+        input_channel: u32,
+        input_pixel: u32,
+        shares_kernels: u32,
     }
 
     MomentsParams {

@@ -1,7 +1,7 @@
 //! How a layer is computed for one input shape: a pure function of configuration, storage, shape and limits,
 //! apart from recording it.
 
-use dyconv_core::{Config, Geometry, Layout, Prepared, Result, Shape};
+use dyconv_core::{Accuracy, Config, Geometry, Layout, Prepared, Result, Shape};
 
 use crate::kernel::{Convolution, Gather, Kernel, Source};
 use crate::layer::WgpuLayer;
@@ -9,6 +9,7 @@ use crate::limits::{ELEMENT, LOOP_STEPS, Limits, Split, exceeded, index};
 use crate::pack::Packing;
 use crate::stored::Stored;
 use crate::tile::Tile;
+use crate::winograd::{self, Size, Tiles};
 
 /// What tests, and only tests, can force, wherever it fits, so that it is checked on small shapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,15 @@ pub enum Choice {
     Fused,
     /// Each output's sum divided among three workgroups.
     Sliced,
+    /// Winograd's F(2×2, 3×3).
+    WinogradF2,
+    /// Winograd's F(4×4, 3×3).
+    WinogradF4,
 }
 
 impl Choice {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Huge,
         Self::Large,
         Self::Small,
@@ -49,6 +54,8 @@ impl Choice {
         Self::Chunked,
         Self::Fused,
         Self::Sliced,
+        Self::WinogradF2,
+        Self::WinogradF4,
     ];
 
     fn tile(self) -> Option<Tile> {
@@ -74,12 +81,24 @@ pub(crate) struct Plan {
     pub(crate) slices: u32,
     /// Whether tiles write their channel sums.
     pub(crate) emits: bool,
+    /// Winograd's tiles, whose products the kernel is for.
+    pub(crate) winograd: Option<Tiles>,
 }
 
 impl Plan {
     /// Whether experts are aggregated as tiles load them.
     pub(crate) fn is_fused(&self) -> bool {
         matches!(self.kernel, Kernel::Convolve(Convolution { source: Source::Experts, .. }))
+    }
+
+    /// Whether kernels are aggregated as experts are, in the layer's packed order.
+    pub(crate) fn aggregates(&self) -> bool {
+        !self.is_fused() && self.winograd.is_none()
+    }
+
+    /// The error contract.
+    pub(crate) fn accuracy(&self) -> Accuracy {
+        self.winograd.map_or(Accuracy::Gpu, |tiles| tiles.size.accuracy())
     }
 }
 
@@ -99,7 +118,13 @@ fn choose(
     let output = config.output_shape(input)?;
     let problem = Problem { config, stored, kernel: packing.stride, input, output, limits };
     check_extents(config, &config.geometry(input.height(), input.width())?)?;
-    if config.is_depthwise() { problem.depthwise() } else { problem.tiled(emits) }
+    if config.is_depthwise() {
+        return problem.depthwise();
+    }
+    match problem.winograd()? {
+        Some(plan) => Ok(plan),
+        None => problem.tiled(emits),
+    }
 }
 
 /// Kernels compute positions in the padded input with signed 32 bits.
@@ -111,6 +136,9 @@ fn check_extents(config: &Config, geometry: &Geometry) -> Result<()> {
     }
     Ok(())
 }
+
+/// Multiply-adds that a device does while a byte comes from its memory: 33 · 10¹² and 3.3 · 10¹² a second.
+const PRODUCTS: f64 = 10.0;
 
 /// What a plan is chosen by.
 struct Problem<'a> {
@@ -130,7 +158,14 @@ impl Problem<'_> {
             return Err(exceeded("width of a depthwise kernel", width, u64::from(LOOP_STEPS)));
         }
         let split = if self.is_static() { self.parts()? } else { self.parts_with_kernels()? };
-        Ok(Plan { kernel: Kernel::Depthwise, split, shares: self.is_static(), slices: 1, emits: false })
+        Ok(Plan {
+            kernel: Kernel::Depthwise,
+            split,
+            shares: self.is_static(),
+            slices: 1,
+            emits: false,
+            winograd: None,
+        })
     }
 
     fn tiled(&self, emits: bool) -> Result<Plan> {
@@ -159,7 +194,76 @@ impl Problem<'_> {
         let stored = if is_fused || self.is_static() { self.stored } else { Stored::F32 };
         let kernel = Kernel::Convolve(Convolution { tile, gather, source, stored });
         let slices = self.slices(tile, gather, split, shares);
-        Ok(Plan { kernel, split, shares, slices, emits: emits && slices == 1 })
+        Ok(Plan { kernel, split, shares, slices, emits: emits && slices == 1, winograd: None })
+    }
+
+    /// The plan by Winograd, where it fits and is cheaper.
+    fn winograd(&self) -> Result<Option<Plan>> {
+        let size = match self.limits.forced {
+            Some(Choice::WinogradF2) => Some(Size::Two),
+            Some(Choice::WinogradF4) => Some(Size::Four),
+            Some(_) => None,
+            None => self.wanted_winograd(),
+        };
+        let Some(tiles) =
+            size.filter(|_| winograd::fits(self.config)).map(|size| Tiles::new(size, self.output))
+        else {
+            return Ok(None);
+        };
+        let kernels = tiles.size.points().saturating_mul(self.kernel / self.config.taps());
+        let images =
+            [self.input.channels(), self.output.channels()].map(|channels| tiles.image_len(channels));
+        let largest = images.into_iter().fold(kernels, usize::max);
+        // One sample must fit; a sum is never continued.
+        let steps = self.config.in_channels_per_group().div_ceil(Tile::DEPTH as usize);
+        if (largest as u64).saturating_mul(ELEMENT) > self.limits.binding_bytes
+            || steps > (LOOP_STEPS / Tile::DEPTH) as usize
+        {
+            return Ok(None);
+        }
+        let lens = [("input", self.input.sample_len()), ("output", self.output.sample_len())];
+        let split = self.limits.split_with_kernels(self.input.batch(), &lens, largest)?;
+        let samples = split.largest().max(1);
+        let shares = self.is_static();
+        let [columns, count] = if shares { [samples * tiles.pixels, 1] } else { [tiles.pixels, samples] };
+        let count = count * tiles.size.points() * self.config.groups();
+        let rows = self.config.out_channels_per_group();
+        let tile = Tile::choose(rows, columns, count, self.limits.busy_threads);
+        let kernel = Kernel::Convolve(Convolution {
+            tile,
+            gather: Gather::Points,
+            source: Source::Kernels,
+            stored: Stored::F32,
+        });
+        Ok(Some(Plan { kernel, split, shares, slices: 1, emits: false, winograd: Some(tiles) }))
+    }
+
+    /// The tiles, if any, that cost less than convolving directly: in multiply-adds, bytes counted as so many.
+    ///
+    /// With C inputs and O outputs per group, P pixels and t tiles a sample, p points a tile, and S samples that
+    /// share a kernel:
+    ///
+    /// ```text
+    /// direct       9·C·O·P
+    /// by tiles     p·C·O·t + PRODUCTS·(2·4·p·(C + O)·t + 2·4·p·C·O/S)
+    /// ```
+    /// Transformed input, products and kernels are each written once and read once.
+    fn wanted_winograd(&self) -> Option<Size> {
+        if !winograd::fits(self.config) {
+            return None;
+        }
+        let [inputs, outputs, pixels] =
+            [self.config.in_channels_per_group(), self.config.out_channels_per_group(), self.output.pixels()]
+                .map(|count| count as f64);
+        let sharing = if self.is_static() { self.input.batch().max(1) as f64 } else { 1.0 };
+        let direct = 9.0 * inputs * outputs * pixels;
+        let by_tiles = |size: Size| {
+            let (points, tiles) = (size.points() as f64, Tiles::new(size, self.output).pixels as f64);
+            let bytes = 8.0 * points * ((inputs + outputs) * tiles + inputs * outputs / sharing);
+            points * inputs * outputs * tiles + PRODUCTS * bytes
+        };
+        let cheapest = Size::ALL.into_iter().min_by(|&a, &b| by_tiles(a).total_cmp(&by_tiles(b)));
+        cheapest.filter(|&size| by_tiles(size) < direct)
     }
 
     fn is_static(&self) -> bool {
@@ -223,7 +327,6 @@ impl Problem<'_> {
             _ => {}
         }
         const CACHED: f64 = 3.0;
-        const PRODUCTS: f64 = 10.0;
         let [samples, experts] = [self.input.batch(), self.config.experts()].map(|count| count as f64);
         let tiles = self.output.pixels().div_ceil(tile.columns as usize) as f64;
         let weight = if self.stored == Stored::F32 { 4.0 } else { 2.0 };
@@ -320,6 +423,22 @@ mod tests {
     }
 
     #[test]
+    fn winograd_is_taken_where_channels_and_pixels_are_many() {
+        let size = |channels, extent, stride: usize| {
+            let options = dynamic(channels, channels, 3).stride([stride; 2]);
+            let plan = plan(options, [32, channels, extent, extent], Stored::F32, false);
+            plan.winograd.map(|tiles| tiles.size)
+        };
+        assert_eq!(size(256, 56, 1), Some(Size::Four));
+        assert_eq!(size(256, 56, 2), None);
+        assert_eq!(size(64, 28, 1), None);
+        assert_eq!(size(512, 7, 1), None);
+        // A static layer's kernels are transformed once for all samples.
+        let of_static = Options { experts: 1, attention: None, ..dynamic(512, 512, 3) };
+        assert!(plan(of_static, [64, 512, 14, 14], Stored::F32, false).winograd.is_some());
+    }
+
+    #[test]
     fn sums_are_sliced_where_tiles_are_few() {
         let slices = |batch, channels, extent| {
             plan(dynamic(channels, channels, 3), [batch, channels, extent, extent], Stored::F32, false).slices
@@ -332,7 +451,7 @@ mod tests {
 
     #[test]
     fn static_samples_share_tiles_unless_their_sums_are_wanted() {
-        let of_static = Options { experts: 1, attention: None, ..dynamic(64, 64, 3) };
+        let of_static = Options { experts: 1, attention: None, ..dynamic(64, 64, 5) };
         let shares = |extent, emits| {
             let plan = plan(of_static, [64, 64, extent, extent], Stored::F32, emits);
             (plan.shares, plan.emits)

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use dyconv_core::{Activation, CheckedCall, Layout, Prepared, Result};
 
-use super::{elementwise, pool};
+use super::{elementwise, pool, winograd};
 use crate::kernel::{Convolution, Gather, Kernel};
 use crate::layer::WgpuLayer;
 use crate::limits::{LOOP_STEPS, index, steps};
@@ -86,31 +86,34 @@ pub(super) fn record(
         output,
         attention,
     };
-    match plan.kernel {
-        Kernel::Convolve(convolution) if plan.slices > 1 => {
+    match (plan.kernel, plan.winograd) {
+        (Kernel::Convolve(products), Some(tiles)) => {
+            winograd::record(stream, layer, (tiles, products), checked, params, bindings, part)
+        }
+        (Kernel::Convolve(convolution), None) if plan.slices > 1 => {
             sliced(stream, layer, plan, convolution, params, bindings, part.len() * output_len)
         }
-        Kernel::Convolve(convolution) => {
+        (Kernel::Convolve(convolution), None) => {
             tiled(stream, layer, convolution, params, &bindings, tensors.means.map(|means| (means, part)))
         }
-        kernel => depthwise(stream, layer, kernel, params, &bindings),
+        (kernel, _) => depthwise(stream, layer, kernel, params, &bindings),
     }
 }
 
 /// The storage buffers of every kernel that ends in the epilogue.
-struct Bindings {
-    input: Binding,
+pub(super) struct Bindings {
+    pub(super) input: Binding,
     /// As they are stored, and as floats.
-    kernels: [Binding; 2],
-    norm: Binding,
-    residual: Binding,
-    output: Binding,
+    pub(super) kernels: [Binding; 2],
+    pub(super) norm: Binding,
+    pub(super) residual: Binding,
+    pub(super) output: Binding,
     /// π, where experts are aggregated as they are loaded.
-    attention: Option<Binding>,
+    pub(super) attention: Option<Binding>,
 }
 
 impl Bindings {
-    fn dispatch(
+    pub(super) fn dispatch(
         &self,
         stream: &mut WgpuStream,
         kernel: Kernel,
@@ -289,7 +292,7 @@ fn geometry_params(layer: &WgpuLayer, checked: &CheckedCall) -> ConvolveParams {
 }
 
 /// Fills in the grid and returns its workgroups.
-fn tile(params: &mut ConvolveParams, convolution: Convolution) -> u64 {
+pub(super) fn tile(params: &mut ConvolveParams, convolution: Convolution) -> u64 {
     let Convolution { tile, gather, .. } = convolution;
     if gather == Gather::Taps {
         params.chunks = params.depth.div_ceil(Tile::DEPTH);

@@ -117,7 +117,7 @@ fn convolve_parts(
     let weights = trace.weights.as_deref();
     for part in plan.split.parts() {
         let ready = match weights {
-            Some(_) if plan.is_fused() => None,
+            Some(_) if !plan.aggregates() => None,
             Some(_) => Some(aggregate::record(stream, layer, weights, part.clone())?),
             // The depthwise kernel reads floats.
             None if plan.kernel == Kernel::Depthwise && layer.stored != Stored::F32 => {

@@ -10,6 +10,7 @@ mod forward;
 mod normalize;
 mod pool;
 mod relayout;
+mod winograd;
 
 pub(crate) use aggregate::SAMPLES;
 pub(crate) use attention::{HeadRun, hidden_units};

@@ -63,6 +63,9 @@ forced! {
     fused_f16: Fused, F16;
     sliced: Sliced;
     sliced_f16: Sliced, F16;
+    winograd_f2: WinogradF2;
+    winograd_f2_f16: WinogradF2, F16;
+    winograd_f4: WinogradF4;
 }
 
 // With the adapter's own f16, where it has that.
