@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::super::store_sums;
 use super::Outputs;
 use crate::lanes::{Lanes, Task};
 use crate::plan::Plan;
@@ -44,7 +45,7 @@ impl Task for AnyTaps<'_, '_> {
             }
             total = lanes.add(total, row_total);
         }
-        lanes.store_partial(total, sums);
+        store_sums(lanes, total, sums);
     }
 }
 

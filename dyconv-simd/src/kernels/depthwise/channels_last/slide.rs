@@ -1,6 +1,6 @@
-//! Square kernels of three or five taps with a stride of one or two: a window slides along two rows of outputs at once.
+//! Square kernels of three or five taps with a stride of one or two: a window slides along some rows of outputs at once.
 //!
-//! Every input is loaded once per band and multiplied by all the taps that it falls under, in both rows. Where those
+//! Every input is loaded once per band and multiplied by all the taps that it falls under, in all rows. Where those
 //! outputs aren't complete yet, their sums are pending in registers, as many per row as outputs share a column:
 //!
 //! ```text
@@ -10,6 +10,7 @@
 //! output 2             [0   1   2]
 //! ```
 
+use super::super::store_sums;
 use super::Outputs;
 use crate::lanes::{Lanes, Task};
 
@@ -35,23 +36,39 @@ impl<const K: usize, const S: usize> Task for Slide<'_, '_, K, S> {
         let whole = input.channels == L::WIDTH;
         let mut out = self.0;
         let mut total = lanes.splat(0.0);
-        for y in (rows.start..rows.end).step_by(2) {
-            let inside = y * S >= before && (y + 1) * S + K <= height + before;
-            let sums = match (rows.end - y, whole) {
-                (1, true) => kernel.band::<S, 1, true, false>(lanes, &mut out, y),
-                (1, false) => kernel.band::<S, 1, false, false>(lanes, &mut out, y),
-                (_, true) if inside => kernel.band::<S, 2, true, true>(lanes, &mut out, y),
-                (_, true) => kernel.band::<S, 2, true, false>(lanes, &mut out, y),
-                (_, false) => kernel.band::<S, 2, false, false>(lanes, &mut out, y),
+        let narrow = whole && plan.geometry.output[1] <= NARROW;
+        let most = if narrow { const { most::<L, K>() } } else { 2 };
+        let mut y = rows.start;
+        while y < rows.end {
+            let band = most.min(rows.end - y);
+            let inside = y * S >= before && (y + band - 1) * S + K <= height + before;
+            let sums = match (band, whole) {
+                (4, _) if inside => kernel.band::<S, 4, true, true>(lanes, &mut out, y),
+                (4, _) => kernel.band::<S, 4, true, false>(lanes, &mut out, y),
+                (3, _) => kernel.band::<S, 3, true, false>(lanes, &mut out, y),
+                (2, true) if inside => kernel.band::<S, 2, true, true>(lanes, &mut out, y),
+                (2, true) => kernel.band::<S, 2, true, false>(lanes, &mut out, y),
+                (2, false) => kernel.band::<S, 2, false, false>(lanes, &mut out, y),
+                (_, true) => kernel.band::<S, 1, true, false>(lanes, &mut out, y),
+                (_, false) => kernel.band::<S, 1, false, false>(lanes, &mut out, y),
             };
             total = lanes.add(total, sums);
+            y += band;
         }
-        lanes.store_partial(total, out.sums);
+        store_sums(lanes, total, out.sums);
     }
 }
 
-/// The most rows of input under a band: two rows of outputs, five taps, stride 2.
-const INPUT_ROWS: usize = 7;
+/// Four rows instead of two pay where rows are at most so long: they begin less often.
+const NARROW: usize = 32;
+
+/// The most rows of outputs in a band: what 32 registers hold the taps and pending sums of, or sixteen.
+const fn most<L: Lanes, const K: usize>() -> usize {
+    if K == 3 && L::ROWS > 12 { 4 } else { 2 }
+}
+
+/// The most rows of input under a band: four rows of outputs, three taps, stride 2.
+const INPUT_ROWS: usize = 9;
 
 /// What stays in registers.
 struct Window<L: Lanes, const K: usize> {
