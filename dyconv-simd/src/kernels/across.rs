@@ -5,7 +5,7 @@
 //! with AVX-512, which broadcasts as it multiplies, 4 × 3 with AVX2. Fewer channels, as groups have, take up to three
 //! vectors at a time.
 
-use super::ahead::{Ahead, lines_per_step};
+use super::ahead::Ahead;
 use super::tile::{Store, begin_lines, end};
 use crate::lanes::{Lanes, Task};
 
@@ -101,7 +101,7 @@ impl<const M: usize, const V: usize, const WHOLE: bool> Task for Run<'_, '_, '_,
     fn run<L: Lanes>(self, lanes: L) {
         let tile = self.0;
         let (offsets, panel, first, pixels) = (tile.offsets, tile.panel, tile.first, tile.pixels);
-        let mut ahead = Ahead::new(tile.ahead, panel, offsets.len() * tile.count, lines_per_step(M * V));
+        let mut ahead = Ahead::new(tile.ahead, panel, offsets.len() * tile.count, 1);
         for _ in 0..tile.count {
             let x = tile.x;
             let mut acc: [[L::V; V]; M] = begin_lines(lanes, &tile.offset[first..], tile.resume, tile.sums);

@@ -176,13 +176,18 @@ struct Step<'a> {
 const NEAR: usize = 4 << 10;
 
 impl<'a> Step<'a> {
+    /// Whether other channels of the block read the same pixels again.
+    fn again(&self) -> bool {
+        self.plan.kernel == Kernel::Across && self.block.channels > self.plan.traits.across[0]
+    }
+
     /// The most patches that are computed in one go.
     fn most(&self, finish: &Finish<'_>) -> usize {
         if self.last && !finish.is_direct() {
             return 1;
         }
         match &self.plan.reading {
-            Reading::Windows { offsets, .. } if self.plan.kernel == Kernel::Across => {
+            Reading::Windows { offsets, .. } if self.again() => {
                 (NEAR / (offsets.len() * self.plan.patch_pixels())).max(1)
             }
             _ => usize::MAX,

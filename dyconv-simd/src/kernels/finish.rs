@@ -69,7 +69,7 @@ impl Finish<'_> {
                 tile[m][v] = lanes.min(high, lanes.max(low, tile[m][v]));
             }
         }
-        self.sums.tile(lanes, &tile, place);
+        self.sums.tile(lanes, tile, place);
         let mut output = self.output.part([place.line, place.lane], [M, place.lanes]);
         if place.lanes == V * L::WIDTH {
             for m in 0..M {
@@ -180,7 +180,7 @@ impl<'a> Running<'a> {
     fn tile<L: Lanes, const M: usize, const V: usize>(
         &mut self,
         lanes: L,
-        tile: &[[L::V; V]; M],
+        tile: [[L::V; V]; M],
         place: Place,
     ) {
         match self {

@@ -144,7 +144,7 @@ pub(crate) struct Plan {
     /// The padded copy that direct reads.
     pub(crate) copy: Option<Window>,
     pub(crate) reading: Reading,
-    traits: Traits,
+    pub(crate) traits: Traits,
     /// What experts are stored in.
     precision: Precision,
 }
