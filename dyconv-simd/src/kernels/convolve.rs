@@ -284,9 +284,7 @@ impl<'a> Step<'a> {
         };
         let whole = vectors == 2 && !halved::fits(lanes, block.channels);
         let fused = match &mut self.panel {
-            Panel::Experts { experts, memory }
-                if whole && matches!(plan.reading, Reading::Strided { .. }) =>
-            {
+            Panel::Experts { experts, memory } if whole && patch.rows == 1 => {
                 first(lanes, patch.columns, &mut tile, *experts, memory)
             }
             _ => false,

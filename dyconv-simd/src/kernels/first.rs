@@ -12,10 +12,12 @@ use crate::pack::Weights;
 const FEWEST_PIXELS: usize = 4;
 
 /// Whether sums of `pixels` × two vectors, π, weights, a pixel and what widens 16 bits fit the registers that hold the sums
-/// and weights of a tile, and two more.
-const fn fits<L: Lanes, S: Stored>(pixels: usize, experts: usize) -> bool {
+/// and weights of a tile, and two more. With windows, whose places are checked in the loop, the compiler needs one more
+/// beside many experts or wide ones.
+const fn fits<L: Lanes, S: Stored>(pixels: usize, experts: usize, windows: bool) -> bool {
     let wide = if size_of::<S::Word>() < size_of::<f32>() { 2 } else { 0 };
-    L::VECTORS == 2 && pixels <= L::ROWS && 2 * pixels + experts + wide + 3 < (L::ROWS + 1) * 2 + 2
+    let places = if windows && (wide > 0 || experts > 4) { 1 } else { 0 };
+    L::VECTORS == 2 && pixels <= L::ROWS && 2 * pixels + experts + wide + places + 3 < (L::ROWS + 1) * 2 + 2
 }
 
 /// What a panel is made of.
@@ -25,8 +27,9 @@ pub(crate) struct Experts<'a> {
     pub(crate) pi: &'a [f32],
 }
 
-/// Aggregates `experts` into `panel`, computes one [`strided`](super::tile::strided) tile of `pixels` with it on the way, and
-/// goes on to the next. Does nothing, and says so, where there is no such kernel.
+/// Aggregates `experts` into `panel`, computes one tile of `pixels` with it on the way, and goes on to the next: a
+/// [`strided`](super::tile::strided) one, or, where it has offsets, one of a single row of [`windows`](super::tile::windows).
+/// Does nothing, and says so, where there is no such kernel.
 pub(crate) fn first<L: Lanes>(
     lanes: L,
     pixels: usize,
@@ -63,25 +66,39 @@ fn by_pixels<L: Lanes, S: Stored>(lanes: L, pixels: usize, first: First<'_, '_, 
 }
 
 fn by_experts<L: Lanes, S: Stored, const M: usize>(lanes: L, first: First<'_, '_, '_, S::Word>) -> bool {
+    match first.tile.offsets.is_empty() {
+        true => by_reading::<L, S, M, false>(lanes, first),
+        false => by_reading::<L, S, M, true>(lanes, first),
+    }
+}
+
+fn by_reading<L: Lanes, S: Stored, const M: usize, const WINDOWS: bool>(
+    lanes: L,
+    first: First<'_, '_, '_, S::Word>,
+) -> bool {
     match *first.pi {
-        [a, b] if const { fits::<L, S>(M, 2) } => lanes.vectorize(Run::<S, M, 2> { first, pi: [a, b] }),
-        [a, b, c, d] if const { fits::<L, S>(M, 4) } => {
-            lanes.vectorize(Run::<S, M, 4> { first, pi: [a, b, c, d] });
+        [a, b] if const { fits::<L, S>(M, 2, WINDOWS) } => {
+            lanes.vectorize(Run::<S, M, 2, WINDOWS> { first, pi: [a, b] })
         }
-        [a, b, c, d, e, f, g, h] if const { fits::<L, S>(M, 8) } => {
-            lanes.vectorize(Run::<S, M, 8> { first, pi: [a, b, c, d, e, f, g, h] });
+        [a, b, c, d] if const { fits::<L, S>(M, 4, WINDOWS) } => {
+            lanes.vectorize(Run::<S, M, 4, WINDOWS> { first, pi: [a, b, c, d] });
+        }
+        [a, b, c, d, e, f, g, h] if const { fits::<L, S>(M, 8, WINDOWS) } => {
+            lanes.vectorize(Run::<S, M, 8, WINDOWS> { first, pi: [a, b, c, d, e, f, g, h] });
         }
         _ => return false,
     }
     true
 }
 
-struct Run<'r, 'a, 't, S: Stored, const M: usize, const K: usize> {
+struct Run<'r, 'a, 't, S: Stored, const M: usize, const K: usize, const WINDOWS: bool> {
     first: First<'r, 'a, 't, S::Word>,
     pi: [f32; K],
 }
 
-impl<S: Stored, const M: usize, const K: usize> Task for Run<'_, '_, '_, S, M, K> {
+impl<S: Stored, const M: usize, const K: usize, const WINDOWS: bool> Task
+    for Run<'_, '_, '_, S, M, K, WINDOWS>
+{
     type Output = ();
 
     #[inline(always)]
@@ -89,7 +106,11 @@ impl<S: Stored, const M: usize, const K: usize> Task for Run<'_, '_, '_, S, M, K
         let First { tile, words, panel, .. } = self.first;
         let pi = self.pi.map(|weight| lanes.splat(weight));
         let steps = panel.len() / (2 * L::WIDTH);
-        let pixels = rows::<M>(tile.x, tile.step, steps);
+        let x = tile.x;
+        let (pixels, offsets) = match WINDOWS {
+            true => ([&[][..]; M], &tile.offsets[..steps]),
+            false => (rows::<M>(x, tile.step, steps), &[][..]),
+        };
         let mut acc: [[L::V; 2]; M] = begin(lanes, tile, 0);
         let experts = words.chunks_exact(2 * K * L::WIDTH);
         for ((k, words), out) in (0..steps).zip(experts).zip(panel.chunks_exact_mut(2 * L::WIDTH)) {
@@ -98,15 +119,24 @@ impl<S: Stored, const M: usize, const K: usize> Task for Run<'_, '_, '_, S, M, K
                 w[v] = S::sum(lanes, &words[v * K * L::WIDTH..], pi);
                 lanes.store(w[v], &mut out[v * L::WIDTH..]);
             }
+            let window: Option<&[f32; M]> = match WINDOWS {
+                true => x[offsets[k]..].first_chunk(),
+                false => None,
+            };
             for m in 0..M {
-                let pixel = lanes.splat(pixels[m][k]);
+                let pixel = match WINDOWS {
+                    true => window.expect("a row of the tile")[m],
+                    false => pixels[m][k],
+                };
+                let pixel = lanes.splat(pixel);
                 for v in 0..2 {
                     acc[m][v] = lanes.mul_add(pixel, w[v], acc[m][v]);
                 }
             }
         }
         end(lanes, [acc], tile.sums, &mut tile.store);
-        tile.advance(M, M * tile.step, M * 2 * L::WIDTH);
+        let floats = if WINDOWS { M } else { M * tile.step };
+        tile.advance(M, floats, M * 2 * L::WIDTH);
         tile.count -= 1;
     }
 }

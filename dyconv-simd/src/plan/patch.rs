@@ -61,12 +61,13 @@ impl Plan {
             Kernel::Across => [(width / columns, columns), (1, width % columns)],
             _ => {
                 let cuts = width.div_ceil(columns);
-                [(width % cuts, width / cuts + 1), (cuts - width % cuts, width / cuts)]
+                // The smaller ones first, of which one may have registers left for π; see `kernels/first.rs`.
+                [(cuts - width % cuts, width / cuts), (width % cuts, width / cuts + 1)]
             }
         };
         let parts = [(0, first), (first.0 * first.1, second)];
         (top..bottom).step_by(rows).flat_map(move |y| {
-            parts.into_iter().filter(|(_, (_, columns))| *columns > 0).flat_map(
+            parts.into_iter().filter(|(_, (count, columns))| count * columns > 0).flat_map(
                 move |(start, (count, columns))| {
                     (0..count).step_by(most).map(move |i| {
                         let x = left + start + i * columns;
