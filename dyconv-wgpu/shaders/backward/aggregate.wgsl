@@ -8,8 +8,9 @@ struct AggregateBackwardParams {
     // vec4s per expert.
     length: u32,
     experts: u32,
-    // Kernels in `sums`.
+    // Kernels in `sums`, and sections of each.
     samples: u32,
+    sections: u32,
     // Workgroups along `length`.
     blocks: u32,
     // The first kernel's row in π.
@@ -64,7 +65,9 @@ fn aggregate_backward(
             var sum = vec4(0.0);
             var weights = vec4(0.0);
             if inside && first + s < params.samples {
-                sum = sums[(first + s) * params.length + element];
+                for (var section = 0u; section < params.sections; section++) {
+                    sum += sums[((first + s) * params.sections + section) * params.length + element];
+                }
                 weights = attention(first + s, first_expert);
             }
             g_0 += weights.x * sum;

@@ -1,7 +1,7 @@
 // Step 4, backwards, for the kernels, where every group has one input channel: a sum over output pixels for each tap
 // of each output channel, written as the kernels lie, [tap][output channel].
 //
-// As in `pool`: a workgroup takes `row_tiles` neighbouring channels of one tap and kernel, a power of two up to 64,
+// As in `pool`: a workgroup takes `row_tiles` neighbouring channels of one tap and section, a power of two up to 64,
 // and the threads of a channel share its pixels. The sum's tree depends on the shape alone.
 
 @group(0) @binding(1) var<storage, read> gradient: array<f32>;
@@ -18,9 +18,9 @@ fn depthwise_kernels_backward(
 ) {
     let taps = params.kernel_height * params.kernel_width;
     let number = workgroup_number(id, grid) / params.column_tiles;
-    let kernel = number / taps;
+    let part = number / taps;
     let tap = number % taps;
-    if kernel >= params.kernels {
+    if part >= params.kernels * params.sections {
         return;
     }
     let lanes = params.row_tiles;
@@ -33,7 +33,7 @@ fn depthwise_kernels_backward(
     let channel = workgroup_number(id, grid) % params.column_tiles * lanes + lane;
     var sum = 0.0;
     if channel < channels {
-        sum = products(kernel, channel, tap, sharer, sharers);
+        sum = products(part, channel, tap, sharer, sharers);
     }
     partial[sharer * lanes + lane] = sum;
     workgroupBarrier();
@@ -44,7 +44,7 @@ fn depthwise_kernels_backward(
         workgroupBarrier();
     }
     if channel < channels && sharer == 0u {
-        let index = kernel * params.kernel_stride + tap * channels + channel;
+        let index = part * params.kernel_stride + tap * channels + channel;
         if params.first > 0u {
             output[index] += partial[lane];
         } else {
@@ -53,18 +53,18 @@ fn depthwise_kernels_backward(
     }
 }
 
-// Every `sharers`-th product of one tap with one channel's gradients.
-fn products(kernel: u32, channel: u32, tap: u32, sharer: u32, sharers: u32) -> f32 {
+// Every `sharers`-th product of one tap with one channel's gradients, in a section of a kernel's products.
+fn products(part: u32, channel: u32, tap: u32, sharer: u32, sharers: u32) -> f32 {
+    let kernel = part / params.sections;
+    let start = part % params.sections * params.section;
     let pixels = params.output_height * params.output_width;
     let input_pixels = params.input_height * params.input_width;
     let top = i32(tap / params.kernel_width * params.dilation_height) - params.padding_top;
     let left = i32(tap % params.kernel_width * params.dilation_width) - params.padding_left;
     var sum = 0.0;
-    for (var index = params.first + sharer; index < params.end; index += sharers) {
+    let end = min(start + params.end, params.samples * pixels);
+    for (var index = start + params.first + sharer; index < end; index += sharers) {
         let sample = kernel * params.samples + index / pixels;
-        if sample >= params.batch {
-            break;
-        }
         let pixel = index % pixels;
         let y = top + i32(pixel / params.output_width * params.stride_height);
         let x = left + i32(pixel % params.output_width * params.stride_width);

@@ -17,10 +17,21 @@ struct ConvolveBackwardParams {
     dilation_width: u32,
     padding_top: i32,
     padding_left: i32,
-    // Samples in all, kernels, and samples that share one.
+    // Samples in all, kernels, samples that share one, and sections in which a kernel's gradient is summed.
     batch: u32,
     kernels: u32,
     samples: u32,
+    sections: u32,
+    // Products of a section.
+    section: u32,
+    // Phases of the input's pixels, the distance between taps that reach one, and that between the output pixels that
+    // such taps are of.
+    phases_height: u32,
+    phases_width: u32,
+    tap_step_height: u32,
+    tap_step_width: u32,
+    output_step_height: u32,
+    output_step_width: u32,
     // The grid of tiles.
     row_tiles: u32,
     column_tiles: u32,

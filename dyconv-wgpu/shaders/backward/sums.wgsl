@@ -1,14 +1,11 @@
-// What a channel's gradient sums to: Σ g over pixels and the samples of a row, which is a bias's gradient; and with
+// What a channel's gradient sums to: Σ g over a sample's pixels, which is a bias's gradient; and with
 // batch norm Σ g·ŷ beside it, ŷ = (y − μ)/sqrt(σ² + ε).
 //
-// As in `pool`: a workgroup takes `lanes` neighbouring channels of one row, and the threads of a channel share its
+// As in `pool`: a workgroup takes `lanes` neighbouring channels of one sample, and the threads of a channel share its
 // pixels. The sum's tree depends on the shape alone.
 
 struct SumsParams {
-    // Samples in all, and of one row.
-    batch: u32,
     samples: u32,
-    rows: u32,
     channels: u32,
     // Channels that are written: those beyond the last get 0.
     padded: u32,
@@ -46,8 +43,8 @@ fn sums(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let number = workgroup_number(id, grid);
-    let row = number / params.blocks;
-    if row >= params.rows {
+    let sample = number / params.blocks;
+    if sample >= params.samples {
         return;
     }
     let sharers = 64u / params.lanes;
@@ -67,16 +64,13 @@ fn sums(
     }
     var sum = vec2(0.0);
     if channel < params.channels {
-        let end = min((row + 1u) * params.samples, params.batch);
-        for (var sample = row * params.samples; sample < end; sample++) {
-            let start = sample * params.channels * params.pixels + channel * params.channel_stride;
-            for (var pixel = params.first_pixel + sharer; pixel < params.end_pixel; pixel += sharers) {
-                let at = start + pixel * params.pixel_stride;
-                let g = gradient[params.gradient_base + at];
-                sum.x += g;
-                if normed {
-                    sum.y += g * (convolved[params.convolved_base + at] - middle);
-                }
+        let start = sample * params.channels * params.pixels + channel * params.channel_stride;
+        for (var pixel = params.first_pixel + sharer; pixel < params.end_pixel; pixel += sharers) {
+            let at = start + pixel * params.pixel_stride;
+            let g = gradient[params.gradient_base + at];
+            sum.x += g;
+            if normed {
+                sum.y += g * (convolved[params.convolved_base + at] - middle);
             }
         }
     }
@@ -92,7 +86,7 @@ fn sums(
         return;
     }
     let total = partial[lane];
-    let index = params.output_base + row * params.output_row + channel;
+    let index = params.output_base + sample * params.output_row + channel;
     if params.has_norm == 0u {
         write(index, total.x);
     } else {

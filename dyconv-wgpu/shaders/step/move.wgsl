@@ -9,6 +9,7 @@ struct MoveParams {
     first: u32,
     is_adam: u32,
     nesterov: u32,
+    // Factor of the step's rate.
     rate: f32,
     decay: f32,
     // The penalty l1·|w| + l2·w².
@@ -20,17 +21,22 @@ struct MoveParams {
     // β₂ and 1 − β₂.
     momentum_2: f32,
     taken_2: f32,
-    // 1 − β₁ᵗ and 1 − β₂ᵗ.
+    epsilon: f32,
+}
+
+// What changes from step to step: the rate, 1 − β₁ᵗ and 1 − β₂ᵗ. As uniforms they would be new ones every time.
+struct Numbers {
+    rate: f32,
     correction: f32,
     correction_2: f32,
-    epsilon: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: MoveParams;
 @group(0) @binding(1) var<storage, read> gradient: array<f32>;
-@group(0) @binding(2) var<storage, read_write> parameters: array<f32>;
-@group(0) @binding(3) var<storage, read_write> moments: array<f32>;
-@group(0) @binding(4) var<storage, read_write> second_moments: array<f32>;
+@group(0) @binding(2) var<storage, read> numbers: Numbers;
+@group(0) @binding(3) var<storage, read_write> parameters: array<f32>;
+@group(0) @binding(4) var<storage, read_write> moments: array<f32>;
+@group(0) @binding(5) var<storage, read_write> second_moments: array<f32>;
 
 @compute @workgroup_size(64)
 fn move_parameters(
@@ -62,7 +68,7 @@ fn descend(index: u32, w: f32, g: f32) -> f32 {
     if params.nesterov != 0u {
         velocity = g + params.momentum * velocity;
     }
-    return w - params.rate * velocity;
+    return w - numbers.rate * params.rate * velocity;
 }
 
 fn adam(index: u32, w: f32, g: f32) -> f32 {
@@ -70,6 +76,7 @@ fn adam(index: u32, w: f32, g: f32) -> f32 {
     let v = params.momentum_2 * second_moments[index] + params.taken_2 * g * g;
     moments[index] = m;
     second_moments[index] = v;
-    let decayed = w - params.rate * params.decay * w;
-    return decayed - params.rate * (m / params.correction) / (sqrt(v / params.correction_2) + params.epsilon);
+    let rate = numbers.rate * params.rate;
+    let decayed = w - rate * params.decay * w;
+    return decayed - rate * (m / numbers.correction) / (sqrt(v / numbers.correction_2) + params.epsilon);
 }

@@ -95,7 +95,7 @@ impl TrainKernel {
             Self::ActivateBackward | Self::PoolMaxBackward => &[Read, Read, Write],
             Self::ConvolveKernels | Self::DepthwiseKernels => &[Read, Read, Write],
             Self::HeadBackward => &[Read, Read, Read, Write],
-            Self::MoveParameters => &[Read, Write, Write, Write],
+            Self::MoveParameters => &[Read, Read, Write, Write, Write],
             Self::Sums | Self::ConvolveInput | Self::DepthwiseInput => &[Read, Read, Read, Read, Write],
             Self::AggregateBackward => &[Read, Read, Read, Write, Write],
             Self::MoveRunning | Self::AttentionBackward => &[Read, Read, Read, Read, Write, Write],

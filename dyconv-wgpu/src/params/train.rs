@@ -37,9 +37,7 @@ super::uniforms! {
     }
 
     SumsParams {
-        batch: u32,
         samples: u32,
-        rows: u32,
         channels: u32,
         padded: u32,
         pixels: u32,
@@ -89,6 +87,14 @@ super::uniforms! {
         batch: u32,
         kernels: u32,
         samples: u32,
+        sections: u32,
+        section: u32,
+        phases_height: u32,
+        phases_width: u32,
+        tap_step_height: u32,
+        tap_step_width: u32,
+        output_step_height: u32,
+        output_step_width: u32,
         row_tiles: u32,
         column_tiles: u32,
         kernel_stride: u32,
@@ -109,6 +115,7 @@ super::uniforms! {
         length: u32,
         experts: u32,
         samples: u32,
+        sections: u32,
         blocks: u32,
         first_sample: u32,
         add: u32,
@@ -178,8 +185,6 @@ super::uniforms! {
         taken: f32,
         momentum_2: f32,
         taken_2: f32,
-        correction: f32,
-        correction_2: f32,
         epsilon: f32,
     }
 

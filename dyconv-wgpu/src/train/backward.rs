@@ -157,13 +157,13 @@ impl Run<'_> {
         };
         let limits = stream.context().limits;
         for part in convolve::split(&limits, layer, checked.input, checked.output)?.parts() {
-            let (sums, count) = convolve::kernels(stream, layer, checked, [input, gradient], part.clone())?;
+            let kernels = convolve::kernels(stream, layer, checked, [input, gradient], part.clone())?;
             let add = add || part.start > 0;
             let attention = weights.zip(of_weights.as_ref());
             let attention =
                 attention.map(|(weights, gradient)| experts::Attention { weights, gradient, part });
             let onto = (&params.packed.experts, add);
-            experts::record(stream, layer, (&sums, count), attention.as_ref(), onto)?;
+            experts::record(stream, layer, &kernels, attention.as_ref(), onto)?;
         }
         Ok(of_weights)
     }
@@ -224,7 +224,7 @@ pub(super) fn plan(limits: &Limits, layer: &WgpuLayer, input: Shape) -> Result<(
         0 | 1 => kernel,
         parts => format!("{kernel} in {parts} parts"),
     };
-    let kernels = split.largest().div_ceil(convolve::samples_per_kernel(layer, split.largest()).max(1));
+    let kernels = convolve::kernels_at_once(limits, layer, output, split.largest());
     let packed = layer.packing.stride * (2 * config.experts() + kernels);
     // What the tape keeps, the gradients at both ends, and one more of the output on its way.
     let tensors = 2 * input.len() + 4 * output.len();

@@ -188,6 +188,8 @@ impl WgpuParamGradients {
 pub struct WgpuMoments {
     pub(super) steps: u64,
     pub(super) slots: Vec<Packed>,
+    /// What the last step's kernels were told beside their uniforms, and what it was.
+    pub(super) numbers: Option<(Allocation, [f32; 3])>,
     order: Order,
     pub(super) origin: Origin,
 }
@@ -196,7 +198,7 @@ impl WgpuMoments {
     pub(super) fn zeros(context: &Context, order: Order, optimizer: &Optimizer) -> Result<Self> {
         let zeros = |len| context.memory.zeros(context, Purpose::Parameters, len);
         let slots = (0..optimizer.slots()).map(|_| Packed::new(&order, |_, len| zeros(len)));
-        Ok(Self { steps: 0, slots: slots.collect::<Result<_>>()?, order, origin: Origin::host(context) })
+        Ok(Self::new(context, 0, slots.collect::<Result<_>>()?, order))
     }
 
     pub(super) fn load(context: &Context, order: Order, values: &MomentValues) -> Result<Self> {
@@ -207,8 +209,11 @@ impl WgpuMoments {
                 context.memory.filled(context, Purpose::Parameters, len, [data.into()])
             })
         });
-        let slots = slots.collect::<Result<_>>()?;
-        Ok(Self { steps: values.steps, slots, order, origin: Origin::host(context) })
+        Ok(Self::new(context, values.steps, slots.collect::<Result<_>>()?, order))
+    }
+
+    fn new(context: &Context, steps: u64, slots: Vec<Packed>, order: Order) -> Self {
+        Self { steps, slots, numbers: None, order, origin: Origin::host(context) }
     }
 
     pub(super) fn check(&self, order: &Order, stream: &WgpuStream) -> Result<()> {

@@ -36,6 +36,7 @@ pub(super) fn step(
     check_free(stream, "layer", layer.arrays())?;
     moments.slots.iter().try_for_each(|slot| check_free(stream, "moments", slot.arrays()))?;
     moments.steps += 1;
+    tell(stream, moments, numbers(step, moments.steps))?;
     for segment in order.segments() {
         move_segment(stream, layer, &order, segment, (gradients, moments), step)?;
         if let Some(constraint) = &step.rules.of(segment.spec.name).constraint {
@@ -44,6 +45,30 @@ pub(super) fn step(
     }
     moments.origin = Origin::new(stream);
     renew(stream, layer);
+    Ok(())
+}
+
+/// What changes from step to step: the rate, and what corrects the moments; `steps` counts this step, too.
+fn numbers(step: &Step, steps: u64) -> [f32; 3] {
+    let correction = |beta: f64| 1.0 - beta.powf(steps as f64);
+    let [first, second] = match step.optimizer {
+        Optimizer::Sgd { .. } => [1.0, 1.0],
+        Optimizer::AdamW { beta1, beta2, .. } => [correction(beta1), correction(beta2)],
+    };
+    [step.rate, first, second].map(|number| number as f32)
+}
+
+/// Brings the numbers to the device, unless they are there since the last step.
+fn tell(stream: &mut WgpuStream, moments: &mut WgpuMoments, numbers: [f32; 3]) -> Result<()> {
+    let told = match moments.numbers.take() {
+        Some((told, before)) if before == numbers => told,
+        before => {
+            let told = before.map_or_else(|| stream.take(numbers.len()), |(told, _)| Ok(told))?;
+            stream.upload(&numbers, &told)?;
+            told
+        }
+    };
+    moments.numbers = Some((told, numbers));
     Ok(())
 }
 
@@ -77,8 +102,9 @@ fn move_segment(
         length: segment.length as u32,
         stride: segment.stride as u32,
         first: segment.first as u32,
-        ..arithmetic(step, step.rules.of(segment.spec.name), moments.steps)
+        ..arithmetic(step.optimizer, step.rules.of(segment.spec.name))
     };
+    let (numbers, _) = moments.numbers.as_ref().ok_or_else(|| device_error("step", &"it has no numbers"))?;
     // A binding that isn't used is one that nobody reads.
     let unused = [stream.take(1)?, stream.take(1)?];
     let slot = |i: usize| -> Result<_> {
@@ -89,6 +115,7 @@ fn move_segment(
     };
     let storage = [
         stream.bind(array(gradients.packed.arrays(), segment)?, 0, len)?,
+        stream.bind(numbers, 0, 3)?,
         stream.bind(array(layer.arrays(), segment)?, 0, len)?,
         slot(0)?,
         slot(1)?,
@@ -96,34 +123,29 @@ fn move_segment(
     stream.dispatch(Kernel::Train(TrainKernel::MoveParameters), &params, storage, elementwise(count))
 }
 
-/// The step's numbers for one kind of parameter; `steps` counts this step, too.
-fn arithmetic(step: &Step, rule: &Rule, steps: u64) -> MoveParams {
+/// What stays the same from step to step, for one kind of parameter.
+fn arithmetic(optimizer: Optimizer, rule: &Rule) -> MoveParams {
     let penalty = rule.regularizer.unwrap_or_default();
     let common = MoveParams {
-        rate: (step.rate * rule.rate) as f32,
+        rate: rule.rate as f32,
         decay: rule.weight_decay as f32,
         l1: penalty.l1 as f32,
         l2: penalty.l2 as f32,
         ..MoveParams::default()
     };
-    match step.optimizer {
+    match optimizer {
         Optimizer::Sgd { momentum, nesterov } => {
             MoveParams { momentum: momentum as f32, nesterov: u32::from(nesterov), ..common }
         }
-        Optimizer::AdamW { beta1, beta2, epsilon } => {
-            let correction = |beta: f64| (1.0 - beta.powf(steps as f64)) as f32;
-            MoveParams {
-                is_adam: 1,
-                momentum: beta1 as f32,
-                taken: (1.0 - beta1) as f32,
-                momentum_2: beta2 as f32,
-                taken_2: (1.0 - beta2) as f32,
-                correction: correction(beta1),
-                correction_2: correction(beta2),
-                epsilon: epsilon as f32,
-                ..common
-            }
-        }
+        Optimizer::AdamW { beta1, beta2, epsilon } => MoveParams {
+            is_adam: 1,
+            momentum: beta1 as f32,
+            taken: (1.0 - beta1) as f32,
+            momentum_2: beta2 as f32,
+            taken_2: (1.0 - beta2) as f32,
+            epsilon: epsilon as f32,
+            ..common
+        },
     }
 }
 

@@ -3,8 +3,8 @@
 
 use dyconv_core::{
     Activation, Attention, Backend, Backward, BatchNorm, Call, Constraint, DyConv2d, Error, Layout,
-    Optimizer, Options, Padding, ParamMap, Params, Prepare, Reference, Regularizer, Result, Rule, Rules,
-    Shape, Step, Tensor, Train,
+    Optimizer, Options, Padding, ParamMap, Params, Pool, Prepare, Reference, Regularizer, Result, Rule,
+    Rules, Shape, Step, Tensor, Train, reference,
 };
 use dyconv_wgpu::WgpuBackend;
 
@@ -63,7 +63,10 @@ fn learn<B: Train>(backend: &B, layer: &DyConv2d, input: &Tensor, statistics: bo
     let (_, tape) = backend.forward_train(&mut stream, &mut prepared, &call)?;
     let g = integers(config.output_shape(input.shape())?, config.layout(), 99);
     let g = backend.upload(&mut stream, g.view())?;
-    let found = backend.backward(&mut stream, &prepared, tape, &Backward::new(&g), None)?;
+    // Its slope is the sign of integers, zeros among them.
+    let penalty = Regularizer { l1: 1.0, l2: 0.0 };
+    let call = Backward::new(&g).activity(Some(penalty).filter(|_| given));
+    let found = backend.backward(&mut stream, &prepared, tape, &call, None)?;
     let mut home = |tensor: &Option<B::Tensor>| {
         tensor.as_ref().map(|tensor| backend.download(&mut stream, tensor)).transpose()
     };
@@ -106,12 +109,20 @@ fn gradients_beyond_one_tile_are_exact() {
             learns_exactly(&backend, base.stride([2, 3]).dilation([2, 1]), [3, 20, 11, 9]);
             learns_exactly(&backend, base.groups(2), [2, 20, 6, 6]);
             learns_exactly(&backend, base.kernel_size([1, 1]).stride([2, 2]), [9, 20, 5, 5]);
-            // A static layer's samples share kernels' gradients: 11 of them, two by two, the last alone.
+            // A static layer's samples share one kernel's gradient.
             learns_exactly(&backend, Options { experts: 1, attention: None, ..base }, [11, 20, 5, 5]);
+            // Few tiles of many products: dW~ is summed in sections.
+            learns_exactly(&backend, base, [3, 20, 26, 27]);
+            learns_exactly(&backend, Options { experts: 1, attention: None, ..base }, [41, 20, 5, 5]);
             let depthwise = Options { in_channels: 70, groups: 70, out_channels: 140, ..base };
             learns_exactly(&backend, depthwise, [3, 70, 7, 5]);
             let alone = Options { experts: 1, attention: None, ..depthwise }.stride([2, 1]);
             learns_exactly(&backend, alone, [11, 70, 7, 5]);
+            learns_exactly(
+                &backend,
+                Options { in_channels: 4, groups: 4, out_channels: 8, ..base },
+                [2, 4, 27, 26],
+            );
         }
     });
 }
@@ -134,7 +145,7 @@ fn batches_beyond_a_binding_learn_in_parts() {
             let prepared =
                 backend.prepare(&layer(options(3, 5)), &Prepare::default().trainable(true)).unwrap();
             let plan = backend.plan_backward(&prepared, Shape::new(7, 3, 11, 9).unwrap()).unwrap();
-            assert_eq!(plan.name, "tiled 64×32 backward in 2 parts");
+            assert_eq!(plan.name, "tiled 64×64 backward in 2 parts");
         },
     );
 }
@@ -160,49 +171,70 @@ fn gradients_too_long_for_one_dispatch_continue_in_the_next() {
 }
 
 /// Gradients, moments and parameters stay where they are: a training step is one submission, and one like the last makes
-/// no buffer, bind group or pipeline.
+/// no buffer, bind group or pipeline; at another rate, and with AdamW at every step, it brings three numbers along.
 #[test]
 fn a_step_like_the_last_makes_nothing() {
-    with_backend(
-        |builder| builder,
-        |backend| {
-            let options = options(3, 8).batch_norm(BatchNorm::PYTORCH).activation(Activation::HardSwish);
-            let mut prepared = backend.prepare(&layer(options), &Prepare::default().trainable(true)).unwrap();
+    for (optimizer, uploads) in [(Optimizer::MOMENTUM, 0), (Optimizer::ADAMW, 1)] {
+        with_backend(|builder| builder, |backend| steady(&backend, optimizer, uploads));
+    }
+}
+
+fn steady(backend: &WgpuBackend, optimizer: Optimizer, uploads: u64) {
+    let options = options(3, 8).batch_norm(BatchNorm::PYTORCH).activation(Activation::HardSwish);
+    let mut prepared = backend.prepare(&layer(options), &Prepare::default().trainable(true)).unwrap();
+    let mut stream = backend.stream().unwrap();
+    let shape = Shape::new(4, 3, 9, 9).unwrap();
+    let x = backend.upload(&mut stream, image(shape, Layout::Nchw, 1).view()).unwrap();
+    let g = image(Shape::new(4, 8, 9, 9).unwrap(), Layout::Nchw, 2);
+    let g = backend.upload(&mut stream, g.view()).unwrap();
+    let rules = Rules {
+        experts: Rule { constraint: Some(Constraint::UnitNorm { axes: vec![1, 2, 3] }), ..Rule::decay(0.1) },
+        ..Rules::default()
+    };
+    let step = Step::new(optimizer, 0.01).rules(rules);
+    let mut moments = backend.moments(&prepared, &step.optimizer).unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        let call = Call::new(&x).batch_statistics(true);
+        let (_, tape) = backend.forward_train(&mut stream, &mut prepared, &call).unwrap();
+        let call = Backward::new(&g).activity(Regularizer { l1: 0.0, l2: 0.1 });
+        let found = backend.backward(&mut stream, &prepared, tape, &call, None).unwrap();
+        backend.step(&mut stream, &mut prepared, &found.params, &mut moments, &step).unwrap();
+        drop(found);
+        backend.finish(&mut stream).unwrap();
+        let usage = backend.memory();
+        let made = [usage.created, usage.bind_groups, backend.pipelines() as u64];
+        seen.push((backend.submissions(), made, usage.in_use + usage.idle));
+    }
+    for (before, after) in seen[3..].iter().zip(&seen[4..]) {
+        assert_eq!(after.0 - before.0, 1, "submissions of a step");
+        let [buffers, bind_groups, pipelines] = before.1;
+        assert_eq!(after.1, [buffers + uploads, bind_groups, pipelines], "what was made");
+        assert_eq!(after.2, before.2, "bytes held");
+    }
+    let params = backend.params(&mut stream, &prepared).unwrap();
+    assert!(params.weight.iter().all(|value| value.is_finite()));
+}
+
+/// Of equal maxima the first takes all, of several NaN the last.
+#[test]
+fn pools_choose_as_the_host_does() {
+    with_shared(|backend| {
+        for layout in Layout::ALL {
+            let shape = Shape::new(2, 3, 6, 7).unwrap();
+            let mut x = integers(shape, layout, 1);
+            x.data_mut().iter_mut().step_by(3).for_each(|value| *value = f32::NAN);
+            x.data_mut().iter_mut().skip(1).step_by(5).for_each(|value| *value = -0.0);
+            let kind = Pool::Max { window: [3, 4], stride: [2, 1], padding: [1, 2] };
+            let g = integers(kind.output_shape(shape).unwrap(), layout, 2);
             let mut stream = backend.stream().unwrap();
-            let shape = Shape::new(4, 3, 9, 9).unwrap();
-            let x = backend.upload(&mut stream, image(shape, Layout::Nchw, 1).view()).unwrap();
-            let g = image(Shape::new(4, 8, 9, 9).unwrap(), Layout::Nchw, 2);
-            let g = backend.upload(&mut stream, g.view()).unwrap();
-            let rules = Rules {
-                experts: Rule {
-                    constraint: Some(Constraint::UnitNorm { axes: vec![1, 2, 3] }),
-                    ..Rule::decay(0.1)
-                },
-                ..Rules::default()
-            };
-            let step = Step::new(Optimizer::MOMENTUM, 0.01).rules(rules);
-            let mut moments = backend.moments(&prepared, &step.optimizer).unwrap();
-            let mut seen = Vec::new();
-            for _ in 0..8 {
-                let call = Call::new(&x).batch_statistics(true);
-                let (_, tape) = backend.forward_train(&mut stream, &mut prepared, &call).unwrap();
-                let call = Backward::new(&g).activity(Regularizer { l1: 0.0, l2: 0.1 });
-                let found = backend.backward(&mut stream, &prepared, tape, &call, None).unwrap();
-                backend.step(&mut stream, &mut prepared, &found.params, &mut moments, &step).unwrap();
-                drop(found);
-                backend.finish(&mut stream).unwrap();
-                let usage = backend.memory();
-                let made = [usage.created, usage.bind_groups, backend.pipelines() as u64];
-                seen.push((backend.submissions(), made, usage.in_use + usage.idle));
-            }
-            for (before, after) in seen[3..].iter().zip(&seen[4..]) {
-                assert_eq!(after.0 - before.0, 1, "submissions of a step");
-                assert_eq!((after.1, after.2), (before.1, before.2), "what was made, and the bytes held");
-            }
-            let params = backend.params(&mut stream, &prepared).unwrap();
-            assert!(params.weight.iter().all(|value| value.is_finite()));
-        },
-    );
+            let [on_device, gradient] =
+                [&x, &g].map(|host| backend.upload(&mut stream, host.view()).unwrap());
+            let dx = backend.pool_backward(&mut stream, &on_device, &kind, &gradient).unwrap();
+            let want = reference::pool_backward(x.view(), &kind, g.view()).unwrap();
+            assert_eq!(backend.download(&mut stream, &dx).unwrap(), want);
+        }
+    });
 }
 
 /// A norm over more numbers than one workgroup adds.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use dyconv_core::{Prepared, Result};
 
+use super::convolve::Kernels;
 use super::reduce::reduce;
 use crate::kernel::{Kernel, TrainKernel};
 use crate::layer::WgpuLayer;
@@ -17,7 +18,7 @@ use crate::stream::WgpuStream;
 pub(crate) const EXPERTS: usize = 4;
 
 /// Kernels that one dispatch may visit, so that its loops end.
-pub(crate) const MOST_KERNELS: usize = 4096;
+pub(crate) const MOST_KERNELS: usize = 2048;
 
 /// π and its gradient, [N, K] both, and the samples whose rows they are.
 pub(crate) struct Attention<'a> {
@@ -26,11 +27,11 @@ pub(crate) struct Attention<'a> {
     pub(crate) part: Range<usize>,
 }
 
-/// Shares out `count` kernels' gradients `sums`: to the experts' ones, or onto what is there, and to π's.
+/// Shares out kernels' gradients: to the experts' ones, or onto what is there, and to π's.
 pub(crate) fn record(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
-    (sums, count): (&Allocation, usize),
+    &Kernels { ref sums, count, sections }: &Kernels,
     attention: Option<&Attention<'_>>,
     (gradients, add): (&Allocation, bool),
 ) -> Result<()> {
@@ -42,6 +43,7 @@ pub(crate) fn record(
         length: index("elements of one kernel", stride / 4)?,
         experts: experts as u32,
         samples: count as u32,
+        sections: sections as u32,
         blocks: blocks as u32,
         first_sample: index("batch", attention.map_or(0, |attention| attention.part.start))?,
         add: u32::from(add),
@@ -49,7 +51,7 @@ pub(crate) fn record(
     };
     let layer_experts = stream.bind(&layer.experts, 0, experts * stride)?;
     let storage = [
-        stream.bind(sums, 0, count * stride)?,
+        stream.bind(sums, 0, count * sections * stride)?,
         layer_experts.clone(),
         match attention {
             Some(attention) => stream.bind(attention.weights, 0, attention.part.end * experts)?,

@@ -5,10 +5,10 @@ use std::ops::Range;
 use dyconv_core::{CheckedCall, Prepared, Result, Shape};
 
 use super::aggregate::MOST_KERNELS;
-use super::reduce::{ChannelSums, Rows, channel_sums};
+use super::reduce::{ChannelSums, Rows, channel_sums, reduce};
 use crate::kernel::{Kernel, THREADS, TrainKernel};
 use crate::layer::WgpuLayer;
-use crate::limits::{LOOP_STEPS, Limits, Split, exceeded, index, steps};
+use crate::limits::{ELEMENT, LOOP_STEPS, Limits, Split, exceeded, index, steps};
 use crate::memory::Allocation;
 use crate::pack::PANEL;
 use crate::params::train::ConvolveBackwardParams;
@@ -16,40 +16,81 @@ use crate::stages::{elementwise, pool};
 use crate::stream::{Binding, WgpuStream};
 
 /// The tile of products.wgsl: `ROWS`, `COLUMNS` there.
-pub(crate) const TILE: [usize; 2] = [64, 32];
+pub(crate) const TILE: [usize; 2] = [64, 64];
 
 /// Bits of [`ConvolveBackwardParams::flags`].
 pub(crate) const HAS_SHARE: u32 = 1;
 pub(crate) const HAS_OTHER: u32 = 2;
 
-/// Kernels' gradients that a static layer's batch is summed in: enough to fill a device, few enough to keep.
-const STATIC_KERNELS: usize = 8;
+/// A device is full with so many workgroups of a tile each; fewer are divided into sections of their products, but
+/// not into sections of so few.
+const FULL: usize = 1024;
+const SECTION: usize = 256;
+const MOST_SECTIONS: usize = 16;
 
 /// The parts of the batch that a backward takes, so that each part's kernels and their gradients stay within a budget.
 pub(crate) fn split(limits: &Limits, layer: &WgpuLayer, input: Shape, output: Shape) -> Result<Split> {
     let lens = [("input", input.sample_len()), ("output", output.sample_len())];
+    if layer.config().attention().is_none() {
+        return limits.split(input.batch(), &lens);
+    }
     let split = limits.split_with_kernels(input.batch(), &lens, layer.packing.stride)?;
     Ok(Split { batch: split.batch, size: split.size.min(MOST_KERNELS) })
 }
 
-/// Samples that share a kernel's gradient: a dynamic layer's each have their own.
-pub(crate) fn samples_per_kernel(layer: &WgpuLayer, part: usize) -> usize {
-    if layer.config().attention().is_some() { 1 } else { part.div_ceil(STATIC_KERNELS) }
+/// Gradients of kernels, in the kernels' order, biases included: each in so many sections that are to be added.
+pub(crate) struct Kernels {
+    pub(crate) sums: Allocation,
+    pub(crate) count: usize,
+    pub(crate) sections: usize,
 }
 
-/// dW~ of a part of the batch, in the kernels' order, biases included: so many kernels.
+/// Kernels of a part of the batch, and samples that share one: a dynamic layer's each have their own.
+fn sharing(layer: &WgpuLayer, part: usize) -> (usize, usize) {
+    if layer.config().attention().is_some() { (part, 1) } else { (1, part) }
+}
+
+/// In how many sections the gradients of a part's kernels are summed, and products of each.
+fn sections(limits: &Limits, layer: &WgpuLayer, output: Shape, part: usize) -> (usize, usize) {
+    let (config, (kernels, samples)) = (layer.config(), sharing(layer, part));
+    let tiles = if config.is_depthwise() {
+        config.taps() * config.out_channels().div_ceil(THREADS as usize)
+    } else {
+        let [rows, columns] = [config.out_channels_per_group(), config.reduction_len()];
+        config.groups() * rows.div_ceil(TILE[0]) * columns.div_ceil(TILE[1])
+    };
+    let products = samples * output.pixels();
+    let fit = limits.binding_bytes / ((kernels * layer.packing.stride) as u64 * ELEMENT).max(1);
+    let most =
+        (products / SECTION).min(usize::try_from(fit).unwrap_or(MOST_SECTIONS)).clamp(1, MOST_SECTIONS);
+    let wanted = FULL.div_ceil((tiles * kernels).max(1)).min(most);
+    // Whole steps through workgroup memory.
+    let section = products.div_ceil(wanted).next_multiple_of(16);
+    (products.div_ceil(section.max(1)).max(1), section)
+}
+
+/// Kernels' gradients that are kept at once for a part of this many samples, sections included.
+pub(crate) fn kernels_at_once(limits: &Limits, layer: &WgpuLayer, output: Shape, part: usize) -> usize {
+    sharing(layer, part).0 * sections(limits, layer, output, part).0
+}
+
+/// dW~ of a part of the batch.
 pub(crate) fn kernels(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
     checked: &CheckedCall,
     [input, gradient]: [&Allocation; 2],
     part: Range<usize>,
-) -> Result<(Allocation, usize)> {
+) -> Result<Kernels> {
     let (config, packing) = (layer.config(), &layer.packing);
-    let samples = samples_per_kernel(layer, part.len());
-    let count = part.len().div_ceil(samples);
-    let len = count * packing.stride;
+    let (count, samples) = sharing(layer, part.len());
+    let (sections, section) = sections(&stream.context().limits, layer, checked.output, part.len());
+    let len = count * sections * packing.stride;
     let sums = stream.take(len)?;
+    if config.is_depthwise() || (config.bias() && sections > 1) {
+        // Not every element is written: the gap behind depthwise kernels isn't, nor the biases but of one section.
+        stream.clear(&sums, len);
+    }
     let storage = [
         bind_part(stream, gradient, checked.output, &part)?,
         bind_part(stream, input, checked.input, &part)?,
@@ -57,32 +98,49 @@ pub(crate) fn kernels(
     ];
     let mut params = geometry(layer, checked, &part, samples);
     (params.gradient_base, params.input_base) = (storage[0].base, storage[1].base);
-    let products = index("products of one weight's gradient", samples * checked.output.pixels())?;
-    let grid = [config.groups(), count].iter().product::<usize>() as u64;
+    (params.sections, params.section) = (sections as u32, index("products of a section", section)?);
     let (kernel, workgroups, at_once) = if config.is_depthwise() {
-        // Not every element is written: panels have none, and rows of vec4s may end in a gap.
-        stream.clear(&sums, len);
         let lanes = pool::lanes(checked.output, config.layout());
         params.row_tiles = lanes as u32;
         params.column_tiles = config.out_channels().div_ceil(lanes) as u32;
-        let workgroups = u64::from(params.column_tiles) * (config.taps() * count) as u64;
+        let workgroups = params.column_tiles as usize * config.taps() * count * sections;
         (TrainKernel::DepthwiseKernels, workgroups, LOOP_STEPS * (THREADS / lanes as u32))
     } else {
         let tiles = tile(&mut params, [config.out_channels_per_group(), config.reduction_len()]);
-        (TrainKernel::ConvolveKernels, tiles * grid, LOOP_STEPS)
+        (TrainKernel::ConvolveKernels, tiles * config.groups() * count * sections, LOOP_STEPS)
     };
-    for range in steps(products, at_once) {
+    for range in steps(params.section, at_once) {
         (params.first, params.end) = (range.start, range.end);
-        stream.dispatch(Kernel::Train(kernel), &params, storage.clone(), workgroups)?;
+        stream.dispatch(Kernel::Train(kernel), &params, storage.clone(), workgroups as u64)?;
     }
+    let kernels = Kernels { sums, count, sections };
     if config.bias() {
-        let (shape, layout) = (checked.output, config.layout());
-        let of = ChannelSums { shape, layout, gradient, part, samples, norm: None };
-        let padded = packing.stride - packing.bias;
-        let rows = Rows { output: &sums, first: packing.bias, stride: packing.stride, padded };
-        channel_sums(stream, &of, &rows)?;
+        biases(stream, layer, checked, gradient, part, &kernels)?;
     }
-    Ok((sums, count))
+    Ok(kernels)
+}
+
+/// The biases behind the kernels' gradients, in the first section of each.
+fn biases(
+    stream: &mut WgpuStream,
+    layer: &WgpuLayer,
+    checked: &CheckedCall,
+    gradient: &Allocation,
+    part: Range<usize>,
+    kernels: &Kernels,
+) -> Result<()> {
+    let packing = &layer.packing;
+    let padded = packing.stride - packing.bias;
+    let (samples, output) = (part.len(), &kernels.sums);
+    let of =
+        ChannelSums { shape: checked.output, layout: layer.config().layout(), gradient, part, norm: None };
+    if kernels.count == samples {
+        let stride = kernels.sections * packing.stride;
+        return channel_sums(stream, &of, &Rows { output, first: packing.bias, stride, padded });
+    }
+    let rows = stream.take(samples * padded)?;
+    channel_sums(stream, &of, &Rows { output: &rows, first: 0, stride: padded, padded })?;
+    reduce(stream, &rows, [samples, padded], (output, packing.bias), false)
 }
 
 /// What the input's gradient is made of, and where it goes.
@@ -133,10 +191,13 @@ pub(crate) fn input(
         let at_once = depthwise_products(row)?;
         (TrainKernel::DepthwiseInput, config.taps() * rows, workgroups, at_once)
     } else {
-        let columns = params.samples as usize * checked.input.pixels();
+        let phases = phases(&mut params);
+        let pixels = checked.input.height().div_ceil(phases[0]) * checked.input.width().div_ceil(phases[1]);
+        let columns = params.samples as usize * pixels;
         let tiles = tile(&mut params, [config.in_channels_per_group(), columns]);
         let products = config.taps() * rows.next_multiple_of(PANEL);
-        (TrainKernel::ConvolveInput, products, tiles * (config.groups() * count) as u64, LOOP_STEPS)
+        let workgroups = tiles * phases[0] * phases[1] * config.groups() * count;
+        (TrainKernel::ConvolveInput, products, workgroups as u64, LOOP_STEPS)
     };
     for range in steps(index("products of one input's gradient", products)?, at_once) {
         (params.first, params.end) = (range.start, range.end);
@@ -161,10 +222,28 @@ fn bind_part(stream: &WgpuStream, data: &Allocation, shape: Shape, part: &Range<
 }
 
 /// Fills in the grid of tiles for a matrix of rows and columns, and returns how many there are.
-fn tile(params: &mut ConvolveBackwardParams, [rows, columns]: [usize; 2]) -> u64 {
-    params.row_tiles = rows.div_ceil(TILE[0]) as u32;
-    params.column_tiles = columns.div_ceil(TILE[1]) as u32;
-    u64::from(params.row_tiles) * u64::from(params.column_tiles)
+fn tile(params: &mut ConvolveBackwardParams, [rows, columns]: [usize; 2]) -> usize {
+    let tiles = [rows.div_ceil(TILE[0]), columns.div_ceil(TILE[1])];
+    [params.row_tiles, params.column_tiles] = tiles.map(|tiles| tiles as u32);
+    tiles[0] * tiles[1]
+}
+
+/// Fills in the phases of the input's pixels, and returns how many there are along each axis: as many as the stride,
+/// or as there are pixels. Taps reach the same phase again after stride/gcd(stride, dilation), and are then of outputs
+/// that are dilation/gcd apart.
+fn phases(params: &mut ConvolveBackwardParams) -> [usize; 2] {
+    fn common(a: u32, b: u32) -> u32 {
+        if b == 0 { a } else { common(b, a % b) }
+    }
+    let steps = |stride: u32, dilation: u32| {
+        let common = common(stride, dilation);
+        (stride / common, dilation / common)
+    };
+    (params.tap_step_height, params.output_step_height) = steps(params.stride_height, params.dilation_height);
+    (params.tap_step_width, params.output_step_width) = steps(params.stride_width, params.dilation_width);
+    params.phases_height = params.stride_height.min(params.input_height);
+    params.phases_width = params.stride_width.min(params.input_width);
+    [params.phases_height, params.phases_width].map(|phases| phases as usize)
 }
 
 /// What follows from the layer, the shapes and the part of the batch.

@@ -40,7 +40,6 @@ pub(crate) fn record(
             layout: layer.config().layout(),
             gradient: tensors.gradient,
             part: part.clone(),
-            samples: 1,
             norm: Some((tensors.convolved, tensors.by, epsilon)),
         };
         let rows = Rows { output: &per_sample, first: part.start * row, stride: row, padded: channels };

@@ -56,9 +56,8 @@ pub(super) struct ChannelSums<'a> {
     pub(super) shape: Shape,
     pub(super) layout: Layout,
     pub(super) gradient: &'a Allocation,
-    /// The samples, and how many of them go into one row.
+    /// The samples, a row for each.
     pub(super) part: Range<usize>,
-    pub(super) samples: usize,
     /// Batch norm's input, mean, variance and ε: then a row is `[Σ g·ŷ][Σ g]`, otherwise `[Σ g]`.
     pub(super) norm: Option<(&'a Allocation, &'a [Arc<Allocation>; 2], f32)>,
 }
@@ -72,11 +71,10 @@ pub(super) struct Rows<'a> {
     pub(super) padded: usize,
 }
 
-/// Sums a tensor over its pixels, channel by channel, `samples` to a row.
+/// Sums a tensor over its pixels, channel by channel.
 pub(super) fn channel_sums(stream: &mut WgpuStream, of: &ChannelSums<'_>, rows: &Rows<'_>) -> Result<()> {
-    let ChannelSums { shape, layout, ref part, samples, .. } = *of;
-    let (len, channels) = (shape.sample_len(), shape.channels());
-    let count = part.len().div_ceil(samples);
+    let ChannelSums { shape, layout, ref part, .. } = *of;
+    let (len, channels, count) = (shape.sample_len(), shape.channels(), part.len());
     let gradient = stream.bind(of.gradient, part.start * len, part.len() * len)?;
     let last = (count - 1) * rows.stride + rows.padded * if of.norm.is_some() { 2 } else { 1 };
     let output = stream.bind(rows.output, rows.first, last)?;
@@ -95,9 +93,7 @@ pub(super) fn channel_sums(stream: &mut WgpuStream, of: &ChannelSums<'_>, rows: 
     let [_, channel_stride, _, pixel_stride] = shape.strides(layout);
     let pixels = index("pixels", shape.pixels())?;
     let mut params = SumsParams {
-        batch: part.len() as u32,
-        samples: samples as u32,
-        rows: count as u32,
+        samples: count as u32,
         channels: channels as u32,
         padded: rows.padded as u32,
         pixels,
@@ -115,8 +111,7 @@ pub(super) fn channel_sums(stream: &mut WgpuStream, of: &ChannelSums<'_>, rows: 
         has_norm: u32::from(of.norm.is_some()),
         epsilon: of.norm.map_or(0.0, |(_, _, epsilon)| epsilon),
     };
-    let at_once = (LOOP_STEPS * (THREADS / lanes as u32) / samples as u32).max(1);
-    stream.context().limits.check_loop_steps("samples of a sum", samples as u64)?;
+    let at_once = LOOP_STEPS * (THREADS / lanes as u32);
     for range in steps(pixels, at_once) {
         (params.first_pixel, params.end_pixel) = (range.start, range.end);
         let storage = [gradient.clone(), convolved.clone(), mean.clone(), variance.clone(), output.clone()];
