@@ -18,6 +18,7 @@ use crate::output::{make_folder, print, write_json, write_png};
 use crate::picture::decode;
 use crate::precision::Storage;
 use crate::progress::Progress;
+use crate::ready::Pass;
 use crate::record::{Absent, Record, VERSION};
 use crate::roster::Wanted;
 use crate::timing::Budget;
@@ -142,6 +143,7 @@ fn layers(backends: &[AnyBackend], absent: Vec<Absent>, out: &Path) -> Result<Re
         batches: Some(vec![1]),
         layouts: vec![Layout::Nchw],
         storages: vec![Storage::F32],
+        pass: Pass::Forward,
         cold: None,
         direct: false,
         budget: Budget::GLANCE,
