@@ -72,6 +72,18 @@ impl Images {
         }
         Ok(Self { pixels, labels, classes })
     }
+
+    /// All images, N×C×H×W.
+    #[must_use]
+    pub fn pixels(&self) -> &Tensor {
+        &self.pixels
+    }
+
+    /// Their classes.
+    #[must_use]
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
 }
 
 impl Dataset for Images {
