@@ -8,7 +8,9 @@ pub mod commands;
 pub mod compare;
 pub mod data;
 pub mod demo;
+pub mod digits;
 pub mod draw;
+pub mod interrupt;
 pub mod machine;
 pub mod measure;
 pub mod naive;
@@ -19,12 +21,14 @@ pub mod precision;
 pub mod problem;
 pub mod profile;
 pub mod progress;
+pub mod reading;
 pub mod ready;
 pub mod record;
 pub mod roster;
 pub mod serve;
 pub mod table;
 pub mod timing;
+pub mod training;
 pub mod workloads;
 
 /// The README's example, compiled and run as a test.

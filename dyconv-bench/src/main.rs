@@ -5,7 +5,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use dyconv_bench::commands::{Ending, backends, bench, explain, run, serve, show, verify, workloads};
+use dyconv_bench::commands::{Ending, backends, bench, explain, run, serve, show, train, verify, workloads};
+use dyconv_bench::interrupt;
 
 /// Dynamic convolution (Chen et al., CVPR 2020) on every backend of this machine.
 ///
@@ -64,6 +65,14 @@ enum Command {
   dyconv bench --workload gpu-64x28 --backend wgpu --profile --baseline naive
   dyconv bench --workload all --against peers.json --plot ratios.png")]
     Bench(bench::Args),
+    /// Train a network of dynamic convolutions to read handwritten digits
+    #[command(after_help = "Examples:
+  dyconv train
+  dyconv train --experts 8 --temperature 30,1 --anneal 15 --epochs 40 --seed 7
+  dyconv train --experts 1 --out static
+  dyconv train --resume
+  dyconv train --compare --seeds 10")]
+    Train(train::Args),
     /// Show what a layer costs on paper, and the plan that each backend would choose
     #[command(after_help = "Examples:
   dyconv explain resnet18-64x56
@@ -90,6 +99,7 @@ fn main() -> ExitCode {
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Bench(args)) => bench::run(args),
         Some(Command::Explain(args)) => explain::run(args),
+        Some(Command::Train(args)) => train::run(args),
         Some(Command::Workloads(args)) => workloads::run(args),
         Some(Command::Serve(args)) => serve::run(args),
     };
@@ -97,6 +107,7 @@ fn main() -> ExitCode {
         Ok(Ending::Well) => ExitCode::SUCCESS,
         Ok(Ending::ChecksFailed) => ExitCode::from(1),
         Ok(Ending::BadInput) => ExitCode::from(2),
+        Ok(Ending::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(error) => {
             eprintln!("dyconv: {error}");
             ExitCode::from(2)

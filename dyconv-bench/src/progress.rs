@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use dyconv_core::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar that counts steps and says what is being done.
@@ -20,9 +21,24 @@ impl Progress {
         Self(bar)
     }
 
+    /// Starts where this many steps are done already.
+    #[must_use]
+    pub fn resumed(self, steps: u64) -> Self {
+        self.0.set_position(steps);
+        self
+    }
+
     /// Says what is being done.
     pub fn say(&self, what: &str) {
         self.0.set_message(what.to_string());
+    }
+
+    /// Prints a line on standard output, out of the bar's way.
+    ///
+    /// # Errors
+    /// Where standard output can't be written to.
+    pub fn print(&self, text: &str) -> Result<()> {
+        self.0.suspend(|| crate::output::print(text))
     }
 
     /// One step is done.

@@ -11,7 +11,6 @@ use crate::machine::Machine;
 use crate::measure::Measurement;
 use crate::precision::Storage;
 use crate::profile::Profile;
-use crate::ready::Pass;
 use crate::roster::Candidate;
 use crate::timing::Timing;
 
@@ -57,8 +56,6 @@ pub struct Row {
     pub static_plan: String,
     /// How experts are stored.
     pub precision: Storage,
-    /// What a call was.
-    pub pass: Pass,
     /// Multiply-add peak of this backend's instruction set and threads, measured beside this row; `null` for a backend
     /// that has none here.
     pub peak_gflops: Option<f64>,

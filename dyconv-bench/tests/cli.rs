@@ -426,7 +426,7 @@ fn results_that_cannot_be_written_are_an_error() {
 
 #[test]
 fn help_has_examples() {
-    for command in [&[][..], &["run"], &["verify"], &["bench"], &["explain"], &["backends"]] {
+    for command in [&[][..], &["run"], &["train"], &["verify"], &["bench"], &["explain"], &["backends"]] {
         let help = ends_with(0, &[command, &["--help"]].concat());
         assert!(help.contains("Examples:\n  dyconv"), "{help}");
     }

@@ -6,6 +6,8 @@ pub mod explain;
 pub mod run;
 pub mod serve;
 pub mod show;
+pub mod train;
+mod train_compare;
 pub mod verify;
 pub mod workloads;
 
@@ -25,6 +27,8 @@ pub enum Ending {
     ChecksFailed,
     /// Something that was handed in can't be used, and was reported: exit code 2, as for every error.
     BadInput,
+    /// Ctrl-C ended it, and what there was is saved: exit code 130, as shells have it.
+    Interrupted,
 }
 
 /// A layout as users type it.

@@ -1,10 +1,12 @@
-//! `dyconv` without a command: what the layer is, on a photograph, and what it costs, on the paper's layers.
+//! `dyconv` without a command: what the layer is, on a photograph; that it learns, on handwritten digits; and what it
+//! costs, on the paper's layers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dyconv_core::{AnyBackend, Backend, Error, Layout, Reference, Result};
+use dyconv_nn::Model;
 use serde::Serialize;
 
 use super::bench::report;
@@ -12,15 +14,17 @@ use super::{Ending, absent_lines, present, present_lines, shown};
 use crate::compare::Plan;
 use crate::data::SEED;
 use crate::demo::{Copy, Demo, EXPLANATION, FILTERS, Mixed, PHOTOGRAPH, TEMPERATURES, sheet};
-use crate::draw::comparison_plot;
+use crate::digits;
+use crate::draw::{comparison_plot, reading_sheet};
 use crate::machine::Machine;
-use crate::output::{make_folder, print, write_json, write_png};
+use crate::output::{make_folder, print, write_file, write_json, write_png};
 use crate::picture::decode;
 use crate::precision::Storage;
 use crate::progress::Progress;
-use crate::ready::Pass;
+use crate::reading::{Agreement, Answers, COMMAND, NEAR_TIE, NETWORK, every_answer};
 use crate::record::{Absent, Record, VERSION};
 use crate::roster::Wanted;
+use crate::table;
 use crate::timing::Budget;
 use crate::workloads::select;
 
@@ -32,6 +36,10 @@ pub struct Args {
     pub out: PathBuf,
 }
 
+/// What a reader should know about the digits.
+const SOURCE: &str = "Beside each image: the class it is read as, red where that is wrong; below: how much each expert weighs. \
+                      Images: UCI handwritten digits, E. Alpaydin and C. Kaynak, CC BY 4.0.";
+
 /// Experts of the demonstration.
 const EXPERTS: usize = 4;
 
@@ -42,6 +50,7 @@ struct ShowRecord {
     /// `show`.
     kind: &'static str,
     photograph: Photograph,
+    digits: Digits,
     /// As `dyconv bench --json` writes it.
     layers: Record,
 }
@@ -53,6 +62,17 @@ struct Photograph {
     attention: Vec<Weights>,
     /// Largest |got − reference| by backend, outputs and attention, every picture and temperature; 1 is white.
     worst_errors: BTreeMap<String, f64>,
+}
+
+/// What came of the digits.
+#[derive(Clone, Debug, Serialize)]
+struct Digits {
+    /// How the network was trained.
+    command: &'static str,
+    held_out: usize,
+    backends: Vec<Agreement>,
+    /// Images whose class the reference decides by less than [`NEAR_TIE`], by their place among the held-out ones.
+    near_ties: Vec<usize>,
 }
 
 /// One picture at one temperature.
@@ -74,12 +94,16 @@ pub fn run(args: &Args) -> Result<Ending> {
     let backends = present(&candidates);
     print(&format!("{}{}", present_lines(&backends), absent_lines(&absent)))?;
     let photograph = photograph(&backends, &args.out)?;
+    let digits = digits(&backends, &args.out)?;
+    let agree = digits.backends.iter().all(|agreement| agreement.different.is_empty());
     let layers = layers(&backends, absent, &args.out)?;
     let json = args.out.join("record.json");
-    write_json(&json, &ShowRecord { version: VERSION, kind: "show", photograph, layers })?;
+    write_json(&json, &ShowRecord { version: VERSION, kind: "show", photograph, digits, layers })?;
     print(&format!("record: {}", shown(&json)))?;
-    print("\nmore: dyconv run IMAGE, dyconv bench, dyconv explain resnet18-64x56, dyconv --help")?;
-    Ok(Ending::Well)
+    print(
+        "\nmore: dyconv run IMAGE, dyconv train, dyconv bench, dyconv explain resnet18-64x56, dyconv --help",
+    )?;
+    Ok(if agree { Ending::Well } else { Ending::ChecksFailed })
 }
 
 /// Part one: the photograph on every backend, and the contact sheet.
@@ -135,7 +159,45 @@ fn weights(demo: &Demo, mixed: &[Mixed]) -> Vec<Weights> {
     demo.copies.iter().enumerate().flat_map(of).collect()
 }
 
-/// Part two: the paper's layers on every backend, the table and the plot.
+/// Part two: the trained network reads the held-out digits on every backend.
+fn digits(backends: &[AnyBackend], out: &Path) -> Result<Digits> {
+    let digits = digits::Digits::load()?;
+    let (images, labels) = (&digits.held_out, digits.held_out.labels());
+    let model = Model::from_bytes(NETWORK)?;
+    let progress = Progress::new("digits", backends.len());
+    let truth = Answers::of(&AnyBackend::new(Reference::default()), &model, images)?;
+    let mut agreements = Vec::with_capacity(backends.len());
+    for backend in backends {
+        progress.say(&backend.info().id);
+        let answers = Answers::of(backend, &model, images)?;
+        agreements.push(Agreement::new(&backend.info().id, &answers, &truth, labels));
+        progress.step();
+    }
+    drop(progress);
+    let near_ties: Vec<usize> = (0..truth.len()).filter(|&image| truth.margin(image) < NEAR_TIE).collect();
+    let [sheet, list] = ["digits.png", "digits.csv"].map(|name| out.join(name));
+    let right =
+        format!("{:.2} % of {} held-out digits read right", 100.0 * truth.accuracy(labels), labels.len());
+    let trained =
+        format!("{right}, by a network of {} parameters. Trained by: {COMMAND}", model.parameters());
+    let notes = [trained.clone(), SOURCE.to_string()];
+    write_png(&sheet, &reading_sheet(images, &truth, "A network of dynamic convolutions reads", &notes))?;
+    write_file(&list, every_answer(images, &truth, &digits.held_out_places).as_bytes())?;
+    print(&format!(
+        "digits: {trained}\n\n{}\n{}\n\n{}\nπ: attention over experts, in percent\n\nevery image: {}, {}\n",
+        table::agreement(&agreements, labels.len()),
+        match near_ties.len() {
+            0 => format!("no near ties: no two largest logits are closer than {NEAR_TIE}"),
+            count => format!("{count} near ties: the two largest logits are closer than {NEAR_TIE}"),
+        },
+        table::one_of_each(images, &truth, &digits.held_out_places),
+        shown(&sheet),
+        shown(&list)
+    ))?;
+    Ok(Digits { command: COMMAND, held_out: labels.len(), backends: agreements, near_ties })
+}
+
+/// Part three: the paper's layers on every backend, the table and the plot.
 fn layers(backends: &[AnyBackend], absent: Vec<Absent>, out: &Path) -> Result<Record> {
     let names = ["resnet18", "mbv2-project", "mbv2-dw"].map(String::from);
     let plan = Plan {
@@ -143,7 +205,6 @@ fn layers(backends: &[AnyBackend], absent: Vec<Absent>, out: &Path) -> Result<Re
         batches: Some(vec![1]),
         layouts: vec![Layout::Nchw],
         storages: vec![Storage::F32],
-        pass: Pass::Forward,
         cold: None,
         direct: false,
         budget: Budget::GLANCE,

@@ -54,9 +54,30 @@ impl Canvas {
 
     /// Fills an area.
     pub fn fill(&mut self, area: Area, colour: Colour) {
+        self.tint(area, colour, 1.0);
+    }
+
+    /// Mixes a colour into an area: 0 leaves it as it is, 1 fills it.
+    pub fn tint(&mut self, area: Area, colour: Colour, share: f32) {
         for y in area.y..area.y + area.height {
             for x in area.x..area.x + area.width {
-                text::blend(&mut self.0, x, y, colour, 1.0);
+                text::blend(&mut self.0, x, y, colour, share);
+            }
+        }
+    }
+
+    /// A line with round ends.
+    pub fn line(&mut self, from: [f32; 2], to: [f32; 2], width: f32, colour: Colour) {
+        let reach = width / 2.0 + 1.0;
+        let bounds = |a: f32, b: f32| (a.min(b) - reach).floor() as i32..=(a.max(b) + reach).ceil() as i32;
+        let [dx, dy] = [to[0] - from[0], to[1] - from[1]];
+        let square = (dx * dx + dy * dy).max(f32::MIN_POSITIVE);
+        for y in bounds(from[1], to[1]) {
+            for x in bounds(from[0], to[0]) {
+                let [px, py] = [x as f32 - from[0], y as f32 - from[1]];
+                let along = ((px * dx + py * dy) / square).clamp(0.0, 1.0);
+                let distance = (px - along * dx).hypot(py - along * dy);
+                text::blend(&mut self.0, x, y, colour, (width + 1.0) / 2.0 - distance);
             }
         }
     }
@@ -103,6 +124,19 @@ impl Canvas {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_goes_from_end_to_end() {
+        let mut canvas = Canvas::new(9, 9);
+        canvas.line([1.0, 1.0], [7.0, 7.0], 1.0, INK);
+        canvas.line([4.0, -9.0], [40.0, -9.0], 3.0, INK);
+        let picture = canvas.into_picture();
+        for x in 0..9 {
+            let expected = if (1..8).contains(&x) { INK } else { WHITE };
+            assert_eq!(picture.get_pixel(x, x), &Rgb(expected), "{x}");
+        }
+        assert_eq!(picture.get_pixel(6, 2), &Rgb(WHITE));
+    }
 
     #[test]
     fn drawing_over_the_edges_is_cut_off() {

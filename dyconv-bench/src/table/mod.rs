@@ -4,12 +4,16 @@ mod against;
 mod keys;
 mod more;
 mod profile;
+mod reading;
 mod time;
+mod training;
 
 pub use against::{goals, markdown, peers, prototypes};
 pub use more::{cold, threads};
 pub use profile::profile;
+pub use reading::{agreement, one_of_each};
 pub use time::{comparison, skipped};
+pub use training::{findings, network, variants};
 
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
