@@ -21,6 +21,7 @@ from workloads import WorkloadError, ask, parse_table, select
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 QUICK = {"workload": ["resnet18-128x28", "mbv2-project-384-96x14", "mbv2-dw-384x14"], "batch": [1], "rounds": 2, "ms": 20}
+LEARNING = ["pytorch"]
 FULL = {"workload": ["all"], "batch": None, "rounds": 5, "ms": 60}
 
 
@@ -45,11 +46,15 @@ def arguments(argv=None):
     parser.add_argument("--rounds", metavar="N", type=positive, help=f"rounds of slices; by default {FULL['rounds']}")
     parser.add_argument("--ms", metavar="MS", type=positive, help=f"time of a slice; by default {FULL['ms']}")
     parser.add_argument("--no-compile", action="store_true", help="leave out the forms that compile for seconds (torch.compile, XLA)")
+    parser.add_argument("--training", action="store_true",
+                        help="time a forward and its backward instead, in frameworks that learn; for its own table")
     parser.add_argument("--quick", action="store_true", help="a trial: three workloads, two short rounds")
     parser.add_argument("--out", metavar="FILE", default="peers.json")
     parser.add_argument("--resume", action="store_true", help="keep the finished workloads of --out")
     parser.add_argument("--self-test", action="store_true", help="check this program itself; needs NumPy only")
     args = parser.parse_args(argv)
+    if args.training:
+        args.framework, args.precision = [name for name in args.framework if name in LEARNING], ["f32"]
     for name, value in (QUICK if args.quick else FULL).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -102,7 +107,7 @@ def open_sides(args):
     sides, absent = [], []
     for title, command in commands.items():
         try:
-            side = Peers(Child(command, args.threads, args.cores))
+            side = Peers(Child(command, args.threads, args.cores), args.training)
         except ChildError as error:
             absent.append({"framework": title, "reason": str(error)})
             continue
@@ -114,7 +119,7 @@ def open_sides(args):
             side.child.stop()
     if args.dyconv and not args.peers_only:
         command = [args.dyconv, "serve", "--backend", "simd", "--threads", str(args.threads)]
-        side = Ours(Child(command, args.threads, args.cores), args.precision)
+        side = Ours(Child(command, args.threads, args.cores), args.precision, args.training)
         say(f"dyconv {side.hello['program']}, {side.hello['backend']}")
         sides.append((side, "dyconv"))
     return sides, absent
@@ -132,7 +137,7 @@ def cases(args):
 
 def settings(args):
     """What a continued file must have in common with this run."""
-    kept = ("rounds", "ms", "framework", "precision", "no_compile", "peers_only")
+    kept = ("rounds", "ms", "framework", "precision", "no_compile", "peers_only", *(["training"] if args.training else []))
     return {**{name: getattr(args, name) for name in kept}, "rust": args.rust is not None}
 
 

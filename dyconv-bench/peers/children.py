@@ -120,15 +120,15 @@ class Child:
 class Peers:
     """A worker: one framework, or a program with several engines (`worker.py` says what it is asked)."""
 
-    def __init__(self, child):
-        self.child = child
+    def __init__(self, child, training=False):
+        self.child, self.training = child, training
         hello = _checked_hello(child, "worker")
         self.versions = {engine["framework"]: engine["version"] for engine in hello["engines"]}
         self.absent = hello.get("absent", [])
 
     def prepare(self, workload, batch):
         """(contestants, skipped) of one layer."""
-        answer = self.child.ask({"prepare": workload.to_json(), "batch": batch})
+        answer = self.child.ask({"prepare": workload.to_json(), "batch": batch, **({"training": True} if self.training else {})})
         if "error" in answer:
             raise ChildError(answer["error"])
         forms = [
@@ -141,8 +141,8 @@ class Peers:
 class Ours:
     """`dyconv serve`."""
 
-    def __init__(self, child, precisions):
-        self.child, self.precisions = child, precisions
+    def __init__(self, child, precisions, training=False):
+        self.child, self.precisions, self.training = child, precisions, training
         self.hello = _checked_hello(child, "serve")
         self.absent = []
 
@@ -152,6 +152,7 @@ class Ours:
         for mode, precision in [("static", "f32"), *(("dynamic", precision) for precision in self.precisions)]:
             for layout in ("nhwc", "nchw"):
                 request = {"workload": workload.name, "batch": batch, "mode": mode, "layout": layout, "precision": precision}
+                request.update({"pass": "training"} if self.training else {})
                 identity = {"framework": self.hello["backend"], "variant": "", "mode": mode, "layout": layout}
                 forms.append(
                     Contestant(

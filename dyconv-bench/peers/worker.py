@@ -10,6 +10,7 @@ Then one line for every request:
     {"slice": 3, "ms": 80}             → {"durations_us": [...]}        of the fourth form
     anything that fails                → {"error": "..."}
 
+With "training": true a call is a forward and its backward, where the engine has `training_forms`.
 The Rust engines' program speaks the same lines. It ends at the end of its input, and sleeps between requests.
 """
 
@@ -39,18 +40,19 @@ class Worker:
         """The answer to one request; whatever a framework throws at us is an error in words."""
         try:
             if "prepare" in request:
-                return self.prepare(Workload.from_json(request["prepare"]), request["batch"])
+                workload, training = Workload.from_json(request["prepare"]), request.get("training", False)
+                return self.prepare(workload, request["batch"], training)
             return {"durations_us": timed(self.calls[request["slice"]], request["ms"])}
         except Exception as error:
             return {"error": words(error)}
 
-    def prepare(self, workload, batch):
+    def prepare(self, workload, batch, training):
         """Builds and checks every form of a layer; the previous layer's are dropped first."""
         self.calls = []
         gc.collect()
         layer = Layer(workload, batch)
         forms, skipped = [], []
-        for form in self.engine.forms(layer):
+        for form in self.engine.training_forms(layer) if training else self.engine.forms(layer):
             entry = {"framework": self.framework, "variant": form.variant, "mode": form.mode}
             try:
                 call, fetch = form.build()

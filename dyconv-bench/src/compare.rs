@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dyconv_core::{AnyBackend, Backend, Cost, Error, Layout, Result};
+use dyconv_core::{AnyBackend, Backend, Cost, Error, Layout, Result, Train};
 
 use crate::measure::{Manner, measure};
 use crate::precision::Storage;
 use crate::problem::Problem;
 use crate::progress::Progress;
+use crate::ready::Pass;
 use crate::record::{Row, Skipped};
 use crate::roster::direct_like;
 use crate::timing::Budget;
@@ -25,6 +26,8 @@ pub struct Plan {
     pub layouts: Vec<Layout>,
     /// How experts are stored.
     pub storages: Vec<Storage>,
+    /// What a call is.
+    pub pass: Pass,
     /// Also with experts that no cache holds: the last-level cache's size in bytes.
     pub cold: Option<u64>,
     /// Also dense 3×3 layers at batch 1, static, by the direct kernel.
@@ -121,7 +124,13 @@ impl Plan {
             precision: storage,
             reason,
         };
-        let multiply_adds = |config| Cost::new(config, shape).map(|cost| cost.total().multiply_adds);
+        if self.pass == Pass::Training && !backend.trains() {
+            outcome.skipped.push(skip("it doesn't train".into()));
+            return Ok(());
+        }
+        let times = self.pass.convolutions();
+        let multiply_adds =
+            |config| Cost::new(config, shape).map(|cost| cost.total().multiply_adds.saturating_mul(times));
         let multiply_adds = [multiply_adds(config)?, multiply_adds(problem.static_layer.config())?];
         if let Some(reason) = self.reason_to_skip(*spent, multiply_adds[0]) {
             outcome.skipped.push(skip(reason));
@@ -132,6 +141,7 @@ impl Plan {
         let manner = Manner {
             budget: self.budget,
             storage,
+            pass: self.pass,
             cold: self.cold,
             direct: if direct { direct_like(info)? } else { None },
         };
@@ -155,6 +165,7 @@ impl Plan {
             batch: shape.batch(),
             layout,
             precision: storage,
+            pass: self.pass,
             ..Row::default()
         };
         outcome.rows.push(row.measured(&measured, multiply_adds));
@@ -182,6 +193,7 @@ mod tests {
             batches: None,
             layouts: vec![Layout::Nchw],
             storages: vec![Storage::F32],
+            pass: Pass::Forward,
             cold: None,
             direct: false,
             budget: Budget::ONCE,

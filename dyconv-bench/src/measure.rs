@@ -7,7 +7,7 @@ use dyconv_core::{Accuracy, AnyBackend, AnyStream, AnyTensor, Backend, Result};
 use crate::peak::beside;
 use crate::precision::Storage;
 use crate::problem::{Deviation, Form, Problem};
-use crate::ready::Ready;
+use crate::ready::{Pass, Ready};
 use crate::timing::{Budget, Timing};
 
 /// What to measure of one problem, and how.
@@ -17,6 +17,8 @@ pub struct Manner {
     pub budget: Budget,
     /// How experts are stored.
     pub storage: Storage,
+    /// What a call is.
+    pub pass: Pass,
     /// Also with experts that no cache holds: the last-level cache's size in bytes.
     pub cold: Option<u64>,
     /// Also the static layer on this backend, which takes the direct kernel.
@@ -27,7 +29,7 @@ impl Manner {
     /// Experts in 32 bits and warm, nothing else.
     #[must_use]
     pub fn plain(budget: Budget) -> Self {
-        Self { budget, storage: Storage::F32, cold: None, direct: None }
+        Self { budget, storage: Storage::F32, pass: Pass::Forward, cold: None, direct: None }
     }
 }
 
@@ -62,7 +64,7 @@ struct Bench<'a> {
     stream: AnyStream,
     input: AnyTensor,
     problem: &'a Problem,
-    storage: Storage,
+    how: (Storage, Pass),
 }
 
 /// Times a problem on a backend.
@@ -70,7 +72,7 @@ struct Bench<'a> {
 /// # Errors
 /// Those of the backend.
 pub fn measure(backend: &AnyBackend, problem: &Problem, manner: &Manner) -> Result<Measurement> {
-    let mut bench = Bench::new(backend, problem, manner.storage)?;
+    let mut bench = Bench::new(backend, problem, (manner.storage, manner.pass))?;
     let mut both = [bench.warm(Form::Dynamic)?, bench.warm(Form::Static)?];
 
     // The first calls fill caches, build pipelines and give the outputs to be checked.
@@ -85,7 +87,7 @@ pub fn measure(backend: &AnyBackend, problem: &Problem, manner: &Manner) -> Resu
     drop(both);
 
     let end_to_end = match backend.info().accuracy {
-        Accuracy::Gpu | Accuracy::GpuWinogradF2 | Accuracy::GpuWinogradF4 => {
+        Accuracy::Gpu | Accuracy::GpuWinogradF2 | Accuracy::GpuWinogradF4 if manner.pass == Pass::Forward => {
             Some(bench.end_to_end(dynamic.runs)?)
         }
         _ => None,
@@ -96,7 +98,8 @@ pub fn measure(backend: &AnyBackend, problem: &Problem, manner: &Manner) -> Resu
     };
     let direct = match &manner.direct {
         Some(direct) => {
-            Some(Bench::new(direct, problem, manner.storage)?.alone(Form::Static, manner.budget)?)
+            let how = (manner.storage, manner.pass);
+            Some(Bench::new(direct, problem, how)?.alone(Form::Static, manner.budget)?)
         }
         None => None,
     };
@@ -124,14 +127,14 @@ fn rounding(storage: Storage, deviation: Deviation) -> f64 {
 }
 
 impl<'a> Bench<'a> {
-    fn new(backend: &'a AnyBackend, problem: &'a Problem, storage: Storage) -> Result<Self> {
+    fn new(backend: &'a AnyBackend, problem: &'a Problem, how: (Storage, Pass)) -> Result<Self> {
         let mut stream = backend.stream()?;
         let input = backend.upload(&mut stream, problem.input.view())?;
-        Ok(Self { backend, stream, input, problem, storage })
+        Ok(Self { backend, stream, input, problem, how })
     }
 
     fn warm(&self, form: Form) -> Result<Ready> {
-        Ready::warm(self.backend, self.problem.layer(form), self.storage, self.problem.input.shape())
+        Ready::warm(self.backend, self.problem.layer(form), self.how, self.problem.input.shape())
     }
 
     fn timed(&mut self, ready: &mut Ready) -> Result<Duration> {
@@ -180,7 +183,7 @@ impl<'a> Bench<'a> {
     /// Both forms over copies that exceed the cache, for half the time.
     fn cold(&mut self, cache_bytes: u64, budget: Budget) -> Result<[Timing; 2]> {
         let (problem, shape) = (self.problem, self.problem.input.shape());
-        let copies = |form| Ready::cold(self.backend, problem.layer(form), self.storage, shape, cache_bytes);
+        let copies = |form| Ready::cold(self.backend, problem.layer(form), self.how, shape, cache_bytes);
         // A call each between turns: what one form reads pushes the other's experts out, which is what cold means.
         let mut both = [copies(Form::Dynamic)?, copies(Form::Static)?];
         self.in_turn(&mut both, Budget { time: budget.time / 2, turn: Duration::ZERO, ..budget })

@@ -11,6 +11,7 @@ use crate::machine::Machine;
 use crate::measure::Measurement;
 use crate::precision::Storage;
 use crate::profile::Profile;
+use crate::ready::Pass;
 use crate::roster::Candidate;
 use crate::timing::Timing;
 
@@ -56,6 +57,8 @@ pub struct Row {
     pub static_plan: String,
     /// How experts are stored.
     pub precision: Storage,
+    /// What a call was.
+    pub pass: Pass,
     /// Multiply-add peak of this backend's instruction set and threads, measured beside this row; `null` for a backend
     /// that has none here.
     pub peak_gflops: Option<f64>,

@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::peak::beside;
 use crate::precision::Storage;
 use crate::problem::{Deviation, Form, Problem};
-use crate::ready::Ready;
+use crate::ready::{Pass, Ready};
 use crate::record::VERSION;
 use crate::timing::micros;
 use crate::workloads::{Workload, by_name, check_batch};
@@ -39,6 +39,9 @@ pub struct Request {
     /// Whether every call finds experts that no cache holds.
     #[serde(default)]
     pub cold: bool,
+    /// What a call is.
+    #[serde(default)]
+    pub pass: Pass,
     /// Time for the timed calls, in milliseconds; one call is made in any case.
     pub ms: u64,
 }
@@ -63,6 +66,7 @@ pub struct Answer {
     layout: Layout,
     precision: Storage,
     cold: bool,
+    pass: Pass,
     backend: String,
     threads: usize,
     plan: String,
@@ -75,7 +79,7 @@ pub struct Answer {
 }
 
 /// A layer that was prepared, and how far its outputs are off.
-type Key = (Layout, Form, Storage, bool);
+type Key = (Layout, Form, Storage, bool, Pass);
 
 /// One layout's data.
 #[derive(Debug)]
@@ -137,7 +141,7 @@ impl Server {
         }
         self.turn_to(request)?;
         let peak_gflops = beside(self.backend.info())?;
-        let key = (request.layout, request.mode, request.precision, request.cold);
+        let key = (request.layout, request.mode, request.precision, request.cold, request.pass);
         let Self { backend, stream, data, entries, .. } = self;
         let (Some(data), Some(entry)) = (data.get(&key.0), entries.get_mut(&key)) else {
             return Err(Error::invalid("layout", key.0, "one that was prepared"));
@@ -161,6 +165,7 @@ impl Server {
             layout: request.layout,
             precision: request.precision,
             cold: request.cold,
+            pass: request.pass,
             backend: info.id.clone(),
             threads: info.threads,
             plan: entry.plan.clone(),
@@ -187,7 +192,7 @@ impl Server {
             let input = self.backend.upload(&mut self.stream, problem.input.view())?;
             self.data.insert(layout, Data { problem, input });
         }
-        let key = (layout, request.mode, request.precision, request.cold);
+        let key = (layout, request.mode, request.precision, request.cold, request.pass);
         if !self.entries.contains_key(&key) {
             let entry = self.prepare(key)?;
             self.entries.insert(key, entry);
@@ -195,7 +200,7 @@ impl Server {
         Ok(())
     }
 
-    fn prepare(&mut self, (layout, form, precision, cold): Key) -> Result<Entry> {
+    fn prepare(&mut self, (layout, form, precision, cold, pass): Key) -> Result<Entry> {
         let Self { backend, stream, data, machine, .. } = self;
         let Some(Data { problem, input }) = data.get(&layout) else {
             return Err(Error::invalid("layout", layout, "one with data"));
@@ -203,8 +208,8 @@ impl Server {
         let shape = problem.input.shape();
         let layer = problem.layer(form);
         let mut ready = match cold {
-            true => Ready::cold(backend, layer, precision, shape, machine.last_level_cache())?,
-            false => Ready::warm(backend, layer, precision, shape)?,
+            true => Ready::cold(backend, layer, (precision, pass), shape, machine.last_level_cache())?,
+            false => Ready::warm(backend, layer, (precision, pass), shape)?,
         };
         let plan = ready.plan(backend, shape)?.name;
         let got = ready.output(backend, stream, input)?;

@@ -9,6 +9,7 @@ use dyconv_bench::measure::{Manner, measure};
 use dyconv_bench::precision::Storage;
 use dyconv_bench::problem::Problem;
 use dyconv_bench::progress::Progress;
+use dyconv_bench::ready::Pass;
 use dyconv_bench::roster::Wanted;
 use dyconv_bench::timing::Budget;
 use dyconv_bench::workloads::select;
@@ -144,6 +145,7 @@ fn a_plan_measures_every_combination_once() {
         batches: Some(vec![1, 2]),
         layouts: Layout::ALL.to_vec(),
         storages: vec![Storage::F32],
+        pass: Pass::Forward,
         cold: None,
         direct: false,
         budget: Budget::ONCE,
@@ -168,6 +170,7 @@ fn the_direct_kernel_is_timed_beside_dense_spatial_layers_of_one_sample_alone() 
         batches: Some(vec![1, 2]),
         layouts: vec![Layout::Nhwc],
         storages: vec![Storage::F32],
+        pass: Pass::Forward,
         cold: None,
         direct: true,
         budget: Budget::ONCE,

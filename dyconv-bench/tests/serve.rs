@@ -40,9 +40,10 @@ fn every_request_gets_one_line_and_the_first_line_says_who_answers() {
         "\n".into(),
         request(json!({"mode": "static", "layout": "nchw"})),
         request(json!({"workload": "mbv2-dw-384x14", "batch": 2, "cold": true, "ms": 0})),
+        request(json!({"pass": "training"})),
     ];
     let (lines, code, errors) = serve(&["--backend", "simd-portable"], &requests.concat());
-    assert_eq!((code, lines.len()), (0, 4), "{lines:?} {errors}");
+    assert_eq!((code, lines.len()), (0, 5), "{lines:?} {errors}");
     let greeting = &lines[0];
     assert_eq!((&greeting["version"], &greeting["kind"]), (&json!(1), &json!("serve")));
     assert_eq!((&greeting["backend"], &greeting["threads"]), (&json!("simd-portable"), &json!(1)));
@@ -51,6 +52,7 @@ fn every_request_gets_one_line_and_the_first_line_says_who_answers() {
         ("mbv2-dw-960x7", 1, "dynamic", "nhwc", false),
         ("mbv2-dw-960x7", 1, "static", "nchw", false),
         ("mbv2-dw-384x14", 2, "dynamic", "nhwc", true),
+        ("mbv2-dw-960x7", 1, "dynamic", "nhwc", false),
     ]) {
         let got = ["workload", "batch", "mode", "layout", "cold", "precision"].map(|key| answer[key].clone());
         let want = [json!(workload), json!(batch), json!(mode), json!(layout), json!(cold), json!("f32")];

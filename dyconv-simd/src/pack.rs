@@ -194,6 +194,16 @@ impl Packed {
         self.piece(block, from, channels)
     }
 
+    /// A block's weights for some input channels, which are f32's.
+    pub(crate) fn weights_of(&self, block: &Block, from: usize, channels: usize) -> &[f32] {
+        &self.weights.get()[self.piece(block, from, channels)]
+    }
+
+    /// Blocks, and all weights to be changed.
+    pub(crate) fn parts_mut(&mut self) -> (&[Block], &mut [f32]) {
+        (&self.blocks, self.weights.get_mut())
+    }
+
     /// All weights, which are f32's.
     pub(crate) fn all_weights(&self) -> &[f32] {
         self.weights.get()
@@ -232,6 +242,18 @@ impl Packed {
     /// Numbers of an output channel's weights.
     pub(crate) fn reduction(&self) -> usize {
         self.reduction
+    }
+
+    /// What lies like weights or biases, in the order of case files.
+    pub(crate) fn unpack(&self, numbers: usize, data: &[f32]) -> Vec<f32> {
+        let channels: usize = self.blocks.iter().map(|block| block.channels).sum();
+        let mut plain = vec![0.0; self.experts * channels * numbers];
+        for row in self.rows(numbers) {
+            for (k, value) in plain[row.plain..][..numbers].iter_mut().enumerate() {
+                *value = data[row.packed + k * row.step];
+            }
+        }
+        plain
     }
 
     /// Packs other weights of the same configuration, in f32's and without a scale.

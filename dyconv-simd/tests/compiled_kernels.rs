@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::process::Command;
 
-use dyconv_core::{Backend, DyConv2d, Layout, Options, Params, Shape, Tensor};
+use dyconv_core::{
+    Backend, Backward, Call, DyConv2d, Layout, Options, Params, Prepare, Shape, Tensor, Train,
+};
 use dyconv_simd::{Isa, SimdBackend};
 
 /// An instruction: its address and text.
@@ -77,7 +79,14 @@ fn use_backend() {
     let params = Params { weight: vec![1.0], bias: None, attention: None, batch_norm: None };
     let layer = DyConv2d::new(Options::new(1, 1).build().unwrap(), params).unwrap();
     let x = Tensor::zeros(Shape::new(1, 1, 1, 1).unwrap(), Layout::Nchw);
-    assert_eq!(SimdBackend::new().unwrap().run(&layer, &x).unwrap().data(), [0.0]);
+    let backend = SimdBackend::new().unwrap();
+    assert_eq!(backend.run(&layer, &x).unwrap().data(), [0.0]);
+    let mut stream = backend.stream().unwrap();
+    let mut layer = backend.prepare(&layer, &Prepare::default().trainable(true)).unwrap();
+    let x = backend.upload(&mut stream, x.view()).unwrap();
+    let (y, tape) = backend.forward_train(&mut stream, &mut layer, &Call::new(&x)).unwrap();
+    let gradients = backend.backward(&mut stream, &layer, tape, &Backward::new(&y.output), None).unwrap();
+    assert_eq!(gradients.input.unwrap().data(), [0.0]);
 }
 
 #[test]
@@ -86,10 +95,11 @@ fn inner_loops_neither_call_nor_spill() {
     let Some(functions) = functions() else { return };
     // Multiply-adds and broadcasts of a step of each tile: 14 × 2 and 12 × 2 vectors, which broadcast their pixels; 24
     // channels × a vector of pixels; two pixels × 2 vectors of 4 experts; 10 × 2
-    // that aggregate 4 experts as they go. With AVX2 6 × 2, 4 × 3 and one pixel.
+    // that aggregate 4 experts as they go. With AVX2 6 × 2, 4 × 3 and one pixel. Backwards, nine taps of a depthwise kernel,
+    // and an expert's share of four samples; correlations are as large as the first tiles.
     let tiles: [(Isa, &str, &str, &[[usize; 2]]); 2] = [
-        (Isa::Avx512, "avx512", "%zmm", &[[28, 14], [24, 12], [24, 24], [16, 2], [26, 10]]),
-        (Isa::Avx2, "avx2", "%ymm", &[[12, 6], [12, 4], [8, 1]]),
+        (Isa::Avx512, "avx512", "%zmm", &[[28, 14], [24, 12], [24, 24], [16, 2], [26, 10], [9, 0], [8, 0]]),
+        (Isa::Avx2, "avx2", "%ymm", &[[12, 6], [12, 4], [8, 1], [9, 0], [8, 0]]),
     ];
     for (isa, module, register, tiles) in tiles {
         let kernels =

@@ -40,6 +40,45 @@ class Engine:
                 yield Form("conv_groups_compiled", "dynamic", "nchw", lambda: compiled(m.groups, m.x))
 
 
+    def training_forms(self, layer):
+        """Forward and backward: the gradients of input and parameters, for the output as its own gradient."""
+        m = Model(layer)
+        m.learn()
+        static, static_last = [m.x, m.kernel, m.bias], [m.x_last, m.kernel_last, m.bias]
+        dynamic, dynamic_last = [m.x, m.experts, m.biases, *m.head], [m.x_last, m.experts_last, m.biases, *m.head]
+        yield Form("conv", "static", "nchw", lambda: learned(m.static, static))
+        yield Form("conv", "static", "nhwc", lambda: learned(m.static_last, static_last))
+        yield Form("conv_groups", "dynamic", "nchw", lambda: learned(m.groups, dynamic))
+        yield Form("conv_loop", "dynamic", "nhwc", lambda: learned(m.loop_last, dynamic_last))
+        yield Form("conv_loop", "dynamic", "nchw", lambda: learned(m.loop, dynamic))
+        if layer.workload.groups == 1:
+            yield Form("matmul", "dynamic", "nchw", lambda: learned(m.matmul, dynamic))
+        if self.compiled:
+            yield Form("conv_compiled", "static", "nchw", lambda: compiled_to_learn(m.static, static))
+            yield Form("conv_groups_compiled", "dynamic", "nchw", lambda: compiled_to_learn(m.groups, dynamic))
+            yield Form("conv_loop_compiled", "dynamic", "nhwc", lambda: compiled_to_learn(m.loop_last, dynamic_last))
+
+
+def learned(function, leaves):
+    def call():
+        with torch.enable_grad():
+            y = function(leaves[0])
+            torch.autograd.grad(y, leaves, y.detach())
+        return y.detach()
+
+    return call, lambda y: y.contiguous().numpy()
+
+
+def compiled_to_learn(function, leaves):
+    import torch._dynamo
+    import torch._inductor.config
+
+    torch._inductor.config.freezing = False
+    torch._dynamo.reset()
+    with torch.enable_grad():
+        return learned(torch.compile(function, dynamic=False), leaves)
+
+
 def eager(function, x):
     return lambda: function(x), lambda y: y.contiguous().numpy()
 
@@ -72,6 +111,12 @@ class Model:
         self.experts_transposed = experts.transpose(1, 2).reshape(w.experts, -1).contiguous()
         self.biases = torch.from_numpy(layer.bias)
         self.head = [torch.from_numpy(a) for a in (layer.fc1_weight, layer.fc1_bias, layer.fc2_weight, layer.fc2_bias)]
+
+    def learn(self):
+        """Makes everything a leaf that gradients are wanted of."""
+        tensors = [self.x, self.x_last, self.kernel, self.kernel_last, self.bias, self.experts, self.experts_last, self.biases]
+        for tensor in [*tensors, *self.head]:
+            tensor.requires_grad_()
 
     def conv(self, x, kernel, bias, groups=None):
         w = self.workload

@@ -16,6 +16,7 @@ use crate::precision::Storage;
 use crate::problem::Problem;
 use crate::profile::{Profile, profile};
 use crate::progress::Progress;
+use crate::ready::Pass;
 use crate::record::{Absent, Against, Record, Row};
 use crate::roster::Wanted;
 use crate::table;
@@ -49,6 +50,9 @@ pub struct Args {
     /// Also time calls whose experts no cache holds: copies of the layer that exceed the last-level cache take turns
     #[arg(long)]
     pub cold: bool,
+    /// Time training, a recorded forward and its backward, instead of a forward
+    #[arg(long, conflicts_with_all = ["against", "precision"])]
+    pub training: bool,
     /// Compare with other engines: a file that peers/peers.py has written on this machine
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
@@ -100,6 +104,7 @@ pub fn run(args: &Args) -> Result<Ending> {
         batches: (!args.batch.is_empty()).then(|| args.batch.clone()),
         layouts: asked.layouts,
         storages: args.precision.clone(),
+        pass: if args.training { Pass::Training } else { Pass::Forward },
         cold: args.cold.then(|| machine.last_level_cache()),
         direct: peers.is_some(),
         budget: Budget { time: Duration::from_millis(args.time), ..Budget::BENCH },
@@ -200,6 +205,10 @@ pub fn report(record: &Record) -> String {
              single measurement. GFLOP/s and % peak: 2 · multiply-adds of the convolution, as the mathematics states \
              it, over the median time; Winograd needs fewer. of tolerance: the largest |got − reference| over the \
              first sample, as a share of what is allowed.\n";
+    if record.rows.iter().any(|row| row.pass == Pass::Training) {
+        text += "a call: a recorded forward and its backward, which gives the gradients of input, π and parameters; the \
+                 convolution's multiply-adds count three times, and what is checked are the forward's outputs.\n";
+    }
     text += &table::skipped(&record.skipped);
     if !record.skipped.is_empty() {
         text.push('\n');

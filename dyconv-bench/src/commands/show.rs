@@ -22,6 +22,7 @@ use crate::picture::decode;
 use crate::precision::Storage;
 use crate::progress::Progress;
 use crate::reading::{Agreement, Answers, COMMAND, NEAR_TIE, NETWORK, every_answer};
+use crate::ready::Pass;
 use crate::record::{Absent, Record, VERSION};
 use crate::roster::Wanted;
 use crate::table;
@@ -205,6 +206,7 @@ fn layers(backends: &[AnyBackend], absent: Vec<Absent>, out: &Path) -> Result<Re
         batches: Some(vec![1]),
         layouts: vec![Layout::Nchw],
         storages: vec![Storage::F32],
+        pass: Pass::Forward,
         cold: None,
         direct: false,
         budget: Budget::GLANCE,

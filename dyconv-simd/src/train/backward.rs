@@ -43,6 +43,8 @@ pub(crate) struct BackwardRun<'a> {
     pub(crate) input: bool,
     /// What the parameters' gradients are added to.
     pub(crate) params: Numbers,
+    /// Whether there are none yet: the experts' are unspecified, the others 0.
+    pub(crate) fresh: bool,
 }
 
 impl OnLanes for BackwardRun<'_> {
@@ -145,6 +147,9 @@ impl BackwardRun<'_> {
         let [mut inputs, mut gradients] = std::mem::take(&mut self.stream.panels);
         let mut products = std::mem::take(&mut self.stream.products);
         let mut weight = self.params.take("weight");
+        if batch == 0 && self.fresh {
+            Arc::make_mut(&mut weight).as_mut_slice().fill(0.0);
+        }
         let tiles = || self.tiles();
         for first in (0..batch).step_by(SAMPLES) {
             let count = SAMPLES.min(batch - first);
@@ -271,7 +276,8 @@ impl BackwardRun<'_> {
                 }
             }
             let pi = &self.tape.pi[panels.first * count..][..panels.count * count];
-            aggregate_backward(lanes, Shared { sums, experts, gradients, pi, products, count });
+            let fresh = self.fresh && panels.first == 0;
+            aggregate_backward(lanes, Shared { sums, experts, gradients, fresh, pi, products, count });
         });
     }
 

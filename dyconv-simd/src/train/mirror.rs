@@ -13,8 +13,12 @@ use dyconv_core::{
 };
 
 use crate::isa::{Isa, Traits};
+use crate::kernels::backward::mirror::turn_over;
+use crate::lanes::Lanes;
 use crate::layer::SimdLayer;
+use crate::pack::{Family, Packed};
 use crate::plan::{Kernel, Plan};
+use crate::threads::Threads;
 
 /// Every phase that has taps.
 #[derive(Debug)]
@@ -82,10 +86,23 @@ impl Mirror {
         Ok(Self { phases })
     }
 
-    /// Takes experts over that have changed: `weight` is `[K, Cout, Cin/G, kh, kw]`.
-    pub(crate) fn refresh(&mut self, config: &Config, weight: &[f32]) {
-        for phase in &mut self.phases {
-            phase.layer.packed.repack(&mirrored(config, &phase.taps, weight));
+    /// Takes over experts that have changed.
+    pub(crate) fn refresh<L: Lanes>(
+        &mut self,
+        lanes: L,
+        threads: &Threads,
+        config: &Config,
+        experts: &Packed,
+    ) {
+        for Phase { taps, layer, .. } in &mut self.phases {
+            let own = &mut layer.packed;
+            if experts.family == Family::Shared && own.family == Family::Shared {
+                let taps = taps.each_ref().map(Vec::as_slice);
+                turn_over(lanes, threads, config, taps, (experts, own));
+            } else {
+                let plain = experts.unpack(experts.reduction(), experts.all_weights());
+                own.repack(&mirrored(config, taps, &plain));
+            }
         }
     }
 

@@ -85,14 +85,14 @@ impl Train for SimdBackend {
         let training = training(layer)?;
         call.check(layer, training.generation, &tape.recorded)?;
         self.check_own(layer)?;
-        let params = match onto {
+        let (params, fresh) = match onto {
             Some(SimdGradients(onto)) => {
                 onto.check("onto", layer)?;
-                onto
+                onto.claim(&mut stream.recycled);
+                (onto, false)
             }
-            None => Numbers::zeros(layer, &mut stream.recycled),
+            None => (Numbers::unwritten(layer, &mut stream.recycled), true),
         };
-        params.claim(&mut stream.recycled);
         let input = tape.recorded.call.input;
         let correlation = &*training.correlation(layer, [input.height(), input.width()])?;
         let run = BackwardRun {
@@ -107,6 +107,7 @@ impl Train for SimdBackend {
             add: call.add_to_input,
             input: call.input,
             params,
+            fresh,
         };
         let gradients = self.token.dispatch(run)?;
         gradients.params.0.keep(&mut stream.recycled);

@@ -6,7 +6,7 @@ use dyconv_core::{Error, MomentValues, Optimizer, ParamMap, ParamSpec, Prepared,
 
 use crate::buffer::Buffer;
 use crate::layer::SimdLayer;
-use crate::tensor::Recycled;
+use crate::tensor::{Recycled, writable};
 
 /// One number for every learned parameter of a layer, by the parameters' names. Those of experts and their biases lie as
 /// the experts do.
@@ -14,11 +14,16 @@ use crate::tensor::Recycled;
 pub(crate) struct Numbers(Vec<(&'static str, Arc<Buffer>)>);
 
 impl Numbers {
-    /// Zeros, in memory that `recycled` gives.
-    pub(crate) fn zeros(layer: &SimdLayer, recycled: &mut Recycled) -> Self {
-        let zeros =
-            |name| recycled.fill(layer.parameter(name).map_or(0, <[f32]>::len), |data| data.fill(0.0));
-        Self(names(layer).into_iter().map(zeros_of(zeros)).collect())
+    /// In memory that `recycled` gives: the experts' with unspecified values, the others 0.
+    pub(crate) fn unwritten(layer: &SimdLayer, recycled: &mut Recycled) -> Self {
+        let piece = |name| {
+            let mut piece = recycled.take(layer.parameter(name).map_or(0, <[f32]>::len));
+            if name != "weight" {
+                writable(&mut piece).fill(0.0);
+            }
+            (name, piece)
+        };
+        Self(names(layer).into_iter().map(piece).collect())
     }
 
     /// Holds them against a layer.
@@ -96,12 +101,6 @@ impl Numbers {
         };
         Self(names(layer).into_iter().map(packed).collect())
     }
-}
-
-fn zeros_of(
-    mut zeros: impl FnMut(&'static str) -> Arc<Buffer>,
-) -> impl FnMut(&'static str) -> (&'static str, Arc<Buffer>) {
-    move |name| (name, zeros(name))
 }
 
 /// The learned parameters of a layer.

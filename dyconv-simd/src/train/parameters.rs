@@ -53,15 +53,10 @@ impl SimdLayer {
 
     /// What lies like a parameter, in the order of case files.
     pub(crate) fn unpacked(&self, name: &str, data: &[f32]) -> Vec<f32> {
-        let Some(numbers) = self.row_len(name) else { return data.to_vec() };
-        let rows = self.config().experts() * self.config().out_channels();
-        let mut plain = vec![0.0; rows * numbers];
-        for row in self.packed.rows(numbers) {
-            for (k, value) in plain[row.plain..][..numbers].iter_mut().enumerate() {
-                *value = data[row.packed + k * row.step];
-            }
+        match self.row_len(name) {
+            Some(numbers) => self.packed.unpack(numbers, data),
+            None => data.to_vec(),
         }
-        plain
     }
 
     /// The same backwards.

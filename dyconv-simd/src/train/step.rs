@@ -56,10 +56,10 @@ impl OnLanes for StepRun<'_> {
                 constrain(layer, constraint, &spec)?;
             }
         }
-        let weight = layer.unpacked("weight", layer.packed.all_weights());
         let config = *layer.config();
-        if let Some(training) = &mut layer.training {
-            training.mirror.refresh(&config, &weight);
+        let SimdLayer { packed, training, .. } = layer;
+        if let Some(training) = training {
+            training.mirror.refresh(lanes, threads, &config, packed);
             training.generation = Generation::new();
         }
         Ok(())

@@ -15,6 +15,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) experts: &'a [f32],
     /// dW_k, which the tile's are added to, `[vector][expert][lane]`.
     pub(crate) gradients: &'a mut [f32],
+    /// Whether nothing is there yet, and the tile's are written.
+    pub(crate) fresh: bool,
     /// π `[sample][expert]`.
     pub(crate) pi: &'a [f32],
     /// This tile's part of dπ `[sample][expert]`, written whole.
@@ -25,12 +27,12 @@ pub(crate) struct Shared<'a> {
 
 /// Adds the samples one after the other, however many there are.
 pub(crate) fn aggregate_backward<L: Lanes>(lanes: L, tile: Shared<'_>) {
-    let Shared { sums, experts, gradients, pi, products, count } = tile;
+    let Shared { sums, experts, gradients, mut fresh, pi, products, count } = tile;
     let len = experts.len() / count;
     let samples = sums.chunks(SAMPLES * len).zip(pi.chunks(SAMPLES * count));
     for ((sums, pi), products) in samples.zip(products.chunks_mut(SAMPLES * count)) {
         for k in 0..count {
-            let pass = Pass { sums, len, experts, gradients: &mut *gradients, pi, products, k, count };
+            let pass = Pass { sums, len, experts, gradients: &mut *gradients, fresh, pi, products, k, count };
             match sums.len() / len {
                 1 => lanes.vectorize(Samples::<1>(pass)),
                 2 => lanes.vectorize(Samples::<2>(pass)),
@@ -38,6 +40,7 @@ pub(crate) fn aggregate_backward<L: Lanes>(lanes: L, tile: Shared<'_>) {
                 _ => lanes.vectorize(Samples::<SAMPLES>(pass)),
             }
         }
+        fresh = false;
     }
 }
 
@@ -48,6 +51,7 @@ struct Pass<'a> {
     len: usize,
     experts: &'a [f32],
     gradients: &'a mut [f32],
+    fresh: bool,
     pi: &'a [f32],
     products: &'a mut [f32],
     k: usize,
@@ -61,7 +65,7 @@ impl<const S: usize> Task for Samples<'_, S> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Pass { sums, len, experts, gradients, pi, products, k, count } = self.0;
+        let Pass { sums, len, experts, gradients, fresh, pi, products, k, count } = self.0;
         let mut own = [(&[][..], lanes.splat(0.0)); S];
         for (s, own) in own.iter_mut().enumerate() {
             *own = (&sums[s * len..][..len], lanes.splat(pi[s * count + k]));
@@ -71,7 +75,7 @@ impl<const S: usize> Task for Samples<'_, S> {
         for (at, (experts, gradients)) in (0..len).step_by(L::WIDTH).zip(pieces) {
             let expert = lanes.load(&experts[k * L::WIDTH..]);
             let gradient = &mut gradients[k * L::WIDTH..][..L::WIDTH];
-            let mut sum = lanes.load(gradient);
+            let mut sum = if fresh { lanes.splat(0.0) } else { lanes.load(gradient) };
             for ((sums, pi), product) in own.iter().zip(&mut product) {
                 let weight = lanes.load(&sums[at..]);
                 sum = lanes.mul_add(*pi, weight, sum);

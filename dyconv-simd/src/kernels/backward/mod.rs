@@ -6,6 +6,7 @@ pub(crate) mod aggregate;
 pub(crate) mod attention;
 pub(crate) mod convolve;
 pub(crate) mod depthwise;
+pub(crate) mod mirror;
 pub(crate) mod normalize;
 pub(crate) mod panels;
 pub(crate) mod pool;
