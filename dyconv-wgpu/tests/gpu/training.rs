@@ -6,7 +6,7 @@ use dyconv_core::{
     Optimizer, Options, Padding, ParamMap, Params, Pool, Prepare, Reference, Regularizer, Result, Rule,
     Rules, Shape, Step, Tensor, Train, reference,
 };
-use dyconv_wgpu::WgpuBackend;
+use dyconv_wgpu::{Choice, WgpuBackend};
 
 use crate::support::{backend, close, image, is_required, layer, options, with_backend, with_shared};
 
@@ -16,6 +16,14 @@ dyconv_core::training_tests!(
     split_and_folded,
     WgpuBackend::builder().default_limits(true).max_part_samples(2).max_workgroups(50).build(),
     cases = 128,
+    required = is_required(),
+);
+
+// Derivatives of what another plan of the forward computed.
+dyconv_core::training_tests!(
+    winograd_f4,
+    WgpuBackend::builder().default_limits(true).force(Choice::WinogradF4).build(),
+    cases = 64,
     required = is_required(),
 );
 
@@ -159,6 +167,9 @@ fn gradients_too_long_for_one_dispatch_continue_in_the_next() {
             learns_exactly(&backend, wide, [1, 1, 200, 190]);
             let alone = Options { experts: 1, attention: None, ..wide };
             learns_exactly(&backend, alone, [9, 1, 130, 160]);
+            // Also where sixteen sections aren't enough.
+            let pointwise = Options { in_channels: 2, out_channels: 3, ..alone }.kernel_size([1, 1]);
+            learns_exactly(&backend, pointwise, [2, 2, 520, 510]);
             let depthwise = Options { in_channels: 2, groups: 2, ..wide };
             learns_exactly(&backend, depthwise.kernel_size([2, 1]), [1, 2, 600, 600]);
             // … and many taps and output channels for dx.
