@@ -6,11 +6,11 @@ use dyconv_core::{Error, Result};
 
 use crate::adapter::{self, AdapterSummary, unavailable};
 use crate::backend::WgpuBackend;
+use crate::choice::Choice;
 use crate::context::{Context, Settings};
 use crate::env;
 use crate::kernel::{Kernel, THREADS};
 use crate::limits::{LOOP_STEPS, Limits};
-use crate::plan::Choice;
 
 /// What a backend is made with; [`WgpuBackend::builder`] starts one.
 ///

@@ -78,6 +78,7 @@ mod adapter;
 mod backend;
 mod bound;
 mod builder;
+mod choice;
 mod context;
 mod describe;
 mod env;
@@ -109,10 +110,10 @@ pub use adapter::adapters;
 pub use adapter::{AdapterSummary, adapters_async};
 pub use backend::WgpuBackend;
 pub use builder::WgpuBuilder;
+#[doc(hidden)]
+pub use choice::Choice;
 pub use layer::WgpuLayer;
 pub use memory::MemoryUse;
-#[doc(hidden)]
-pub use plan::Choice;
 #[cfg(not(target_family = "wasm"))]
 pub use profile::KernelTime;
 pub use stream::WgpuStream;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use dyconv_core::{Error, Result};
 
-use crate::plan::Choice;
+use crate::choice::Choice;
 
 /// Bytes of an element.
 pub(crate) const ELEMENT: u64 = 4;

@@ -3,6 +3,7 @@
 
 use dyconv_core::{Accuracy, Config, Geometry, Layout, Prepared, Result, Shape};
 
+use crate::choice::Choice;
 use crate::kernel::{Convolution, Gather, Kernel, Source};
 use crate::layer::WgpuLayer;
 use crate::limits::{ELEMENT, LOOP_STEPS, Limits, Split, exceeded, index};
@@ -10,64 +11,6 @@ use crate::pack::Packing;
 use crate::stored::Stored;
 use crate::tile::Tile;
 use crate::winograd::{self, Size, Tiles};
-
-/// What tests, and only tests, can force, wherever it fits, so that it is checked on small shapes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[doc(hidden)]
-pub enum Choice {
-    /// Tiles of 128 output channels × 128 pixels.
-    Huge,
-    /// Tiles of 64 × 64.
-    Large,
-    /// Tiles of 32 × 32.
-    Small,
-    /// Tiles of 16 × 64.
-    Flat,
-    /// Input gathered product by product.
-    Any,
-    /// Input gathered tap by tap, however few channels there are.
-    Taps,
-    /// Experts aggregated before the convolution.
-    Aggregated,
-    /// The same for two samples at a time.
-    Chunked,
-    /// Experts aggregated as tiles load them.
-    Fused,
-    /// Each output's sum divided among three workgroups.
-    Sliced,
-    /// Winograd's F(2×2, 3×3).
-    WinogradF2,
-    /// Winograd's F(4×4, 3×3).
-    WinogradF4,
-}
-
-impl Choice {
-    /// Every one.
-    pub const ALL: [Self; 12] = [
-        Self::Huge,
-        Self::Large,
-        Self::Small,
-        Self::Flat,
-        Self::Any,
-        Self::Taps,
-        Self::Aggregated,
-        Self::Chunked,
-        Self::Fused,
-        Self::Sliced,
-        Self::WinogradF2,
-        Self::WinogradF4,
-    ];
-
-    fn tile(self) -> Option<Tile> {
-        match self {
-            Self::Huge => Some(Tile::HUGE),
-            Self::Large => Some(Tile::LARGE),
-            Self::Small => Some(Tile::SMALL),
-            Self::Flat => Some(Tile::FLAT),
-            _ => None,
-        }
-    }
-}
 
 /// The kernel for one layer and input shape, and how its work is divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
