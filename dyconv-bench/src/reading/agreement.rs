@@ -6,7 +6,7 @@ use super::Answers;
 use crate::problem::worst_difference;
 
 /// Where the reference's two largest logits are closer than this, backends may differ: a class is then decided by
-/// roundings. Logits of different backends are a hundredth of it apart, or less.
+/// roundings. Logits of different backends are a twentieth of it apart, or less.
 pub const NEAR_TIE: f32 = 1e-3;
 
 /// One backend's answers beside the reference's.
