@@ -181,6 +181,8 @@ impl WgpuBuilder {
         limits.binding_bytes = limits.binding_bytes.min(self.binding_bytes);
         limits.workgroups = limits.workgroups.min(self.workgroups);
         limits.part_samples = self.part_samples;
+        // A quarter of the budget: tensors and experts have to fit, too.
+        limits.aggregated_bytes = limits.aggregated_bytes.min(self.budget / 4);
         limits.forced = self.forced;
         if summary.is_software {
             limits.loop_steps = 2 * u64::from(LOOP_STEPS) - 1;

@@ -27,6 +27,8 @@ pub(crate) struct Limits {
     pub(crate) part_samples: usize,
     /// Steps that the loops of one invocation may take together.
     pub(crate) loop_steps: u64,
+    /// Bytes of kernels that are aggregated at once.
+    pub(crate) aggregated_bytes: u64,
     /// Threads that keep the device busy.
     pub(crate) busy_threads: u32,
     /// What a test wants to see chosen.
@@ -50,6 +52,7 @@ impl Limits {
             storage_alignment: u64::from(device.min_storage_buffer_offset_alignment),
             part_samples: usize::MAX,
             loop_steps: u64::MAX,
+            aggregated_bytes: AGGREGATED_BYTES,
             busy_threads: BUSY_THREADS,
             forced: None,
         }
@@ -104,7 +107,7 @@ impl Limits {
     ) -> Result<Split> {
         let bytes = kernel_len as u64 * ELEMENT;
         self.check_binding("bytes of one aggregated kernel", bytes)?;
-        let kernels = (self.binding_bytes.min(AGGREGATED_BYTES) / bytes).max(1);
+        let kernels = (self.binding_bytes.min(self.aggregated_bytes) / bytes).max(1);
         let split = self.split(batch, sample_lens)?;
         Ok(Split { batch, size: split.size.min(usize::try_from(kernels).unwrap_or(usize::MAX)) })
     }
@@ -171,6 +174,7 @@ mod tests {
         storage_alignment: 256,
         part_samples: usize::MAX,
         loop_steps: u64::MAX,
+        aggregated_bytes: AGGREGATED_BYTES,
         busy_threads: BUSY_THREADS,
         forced: None,
     };

@@ -1,6 +1,7 @@
 //! Memory: the budget, reuse in recorded order, and that nothing is kept.
 
 use dyconv_core::{Backend, Call, Error, Layout, Prepare, Reference, Shape};
+use dyconv_wgpu::Choice;
 
 use crate::support::{agrees, chain, close, image, layer, options, with_backend};
 
@@ -18,6 +19,18 @@ fn a_budget_is_kept() {
             assert!(in_use < budget);
             // The error left nothing behind.
             agrees(&backend, &layer, &image(Shape::new(1, 3, 8, 8).unwrap(), Layout::Nchw, 2));
+        },
+    );
+}
+
+#[test]
+fn kernels_are_aggregated_for_as_many_samples_as_the_budget_holds() {
+    with_backend(
+        |builder| builder.memory_budget(1 << 20).force(Choice::Aggregated),
+        |backend| {
+            // 37 KB of kernels for each of 32 samples are more than the whole budget.
+            let wide = layer(options(32, 32));
+            agrees(&backend, &wide, &image(Shape::new(32, 32, 2, 2).unwrap(), Layout::Nchw, 1));
         },
     );
 }
