@@ -115,6 +115,8 @@ fn gradients_beyond_one_tile_are_exact() {
             learns_exactly(&backend, base, [3, 20, 7, 9]);
             learns_exactly(&backend, Options { in_channels: 70, out_channels: 20, ..base }, [2, 70, 6, 7]);
             learns_exactly(&backend, base.stride([2, 3]).dilation([2, 1]), [3, 20, 11, 9]);
+            // A phase is reached by every other tap, from outputs three apart.
+            learns_exactly(&backend, base.stride([2, 1]).dilation([3, 2]), [3, 20, 11, 9]);
             learns_exactly(&backend, base.groups(2), [2, 20, 6, 6]);
             learns_exactly(&backend, base.kernel_size([1, 1]).stride([2, 2]), [9, 20, 5, 5]);
             // A static layer's samples share one kernel's gradient.
