@@ -47,9 +47,9 @@
 //! - Experts may be stored in [16 bits](dyconv_core::Precision): two to a word on any device, or as the device's own
 //!   `f16` where it has one. Sums are f32 either way.
 //! - It trains ([`Train`](dyconv_core::Train)): parameters, gradients and moments stay on the device, in the order of
-//!   the packed experts. A backward takes the batch in parts whose kernels and their gradients stay within 256 MiB
-//!   each; sums are added in a fixed order, never atomically. A training step is recorded like a forward, and
-//!   reads nothing back.
+//!   the packed experts. A backward takes the batch in parts whose kernels, or their gradients, stay within a
+//!   quarter of the memory budget; sums are added in a fixed order, never atomically. A training step is recorded like a
+//!   forward, and reads nothing back.
 //!
 //! # Limits and errors
 //! Bindings beyond the device's limit are split by samples, dispatches beyond it are folded; what can't be
