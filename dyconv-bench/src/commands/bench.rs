@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dyconv_core::{AnyBackend, Backend, Error, Layout, Result};
-use dyconv_wgpu::WgpuBackend;
 
 use super::{Ending, LayoutName, absent_lines, present, present_lines, shown};
 use crate::against::{Peers, compare};
@@ -14,7 +13,7 @@ use crate::machine::Machine;
 use crate::output::{check_writable, print, write_file, write_json, write_png};
 use crate::precision::Storage;
 use crate::problem::Problem;
-use crate::profile::{Profile, profile};
+use crate::profile::{Profile, Profiler};
 use crate::progress::Progress;
 use crate::ready::Pass;
 use crate::record::{Absent, Against, Record, Row};
@@ -165,12 +164,12 @@ fn profile_rows(rows: &[Row], budget: Budget, baseline: bool) -> Result<Vec<Prof
         let wanted = "wgpu among the backends, and layers within --limit";
         return Err(Error::invalid("profile", "asked for, and no row ran on a GPU", wanted));
     }
-    let backend = WgpuBackend::builder().timestamps(true).build()?;
+    let profiler = Profiler::new(budget, baseline)?;
     let progress = Progress::new("profiling", rows.len());
     let profiled = rows.into_iter().map(|row| {
         progress.say(&format!("{} batch {} {}", row.workload, row.batch, row.layout));
         let problem = Problem::new(by_name(row.workload)?, row.batch, row.layout)?;
-        let profiled = profile(&backend, &problem, row, budget, baseline);
+        let profiled = profiler.profile(&problem, row);
         progress.step();
         profiled
     });

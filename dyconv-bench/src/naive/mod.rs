@@ -4,7 +4,7 @@
 //! compared with.
 
 use bytemuck::{Pod, Zeroable};
-use dyconv_core::{Config, Error, Layout, Result, Shape, Tensor};
+use dyconv_core::{Accuracy, Backend, Call, Config, Error, Layout, Prepare, Result, Shape, Tensor};
 use dyconv_wgpu::WgpuBackend;
 use wgpu::util::{BufferInitDescriptor, DeviceExt, DownloadBuffer};
 
@@ -36,30 +36,51 @@ const MOST_WORKGROUPS: u32 = 65535;
 /// Threads of a workgroup, as in naive.wgsl.
 const THREADS: u32 = 64;
 
-/// Times the naive kernel on a problem, with the π that our layer computed, and holds its output against ours.
+/// Times the naive kernel on a problem, with the π that our layer computes, and holds its output against ours.
 ///
 /// # Errors
 /// Where a tensor is too large for one binding of the device, the device fails, or the outputs differ by more than the
-/// tolerance of case files allows each of them.
-pub fn time(
-    backend: &WgpuBackend,
-    problem: &Problem,
-    pi: &Tensor,
-    ours: &Tensor,
-    budget: Budget,
-) -> Result<Timing> {
-    let naive = Naive::new(backend, problem, pi)?;
+/// tolerance of case files allows the two plans together.
+pub fn time(backend: &WgpuBackend, problem: &Problem, budget: Budget) -> Result<Timing> {
+    let ours = Ours::of(backend, problem)?;
+    let naive = Naive::new(backend, problem, &ours.pi)?;
     naive.run()?;
-    check(&naive.output(ours.shape(), ours.layout())?, ours)?;
+    check(&naive.output(ours.output.shape(), ours.output.layout())?, &ours)?;
     Timing::collect(budget, || naive.run())
 }
 
-/// Within twice what is allowed to each.
-fn check(naive: &Tensor, ours: &Tensor) -> Result<()> {
-    let worst = worst_difference(naive.view(), ours.view());
-    let magnitude = ours.data().iter().fold(0.0, |max: f64, &x| max.max(f64::from(x).abs()));
-    let tolerance = dyconv_core::Accuracy::Gpu.tolerance();
-    let allowed = 2.0 * (tolerance.absolute + tolerance.relative * magnitude);
+/// What our layer makes of the problem.
+struct Ours {
+    output: Tensor,
+    pi: Tensor,
+    accuracy: Accuracy,
+}
+
+impl Ours {
+    fn of(backend: &WgpuBackend, problem: &Problem) -> Result<Self> {
+        let layer = backend.prepare(&problem.layer, &Prepare::default())?;
+        let mut stream = backend.stream()?;
+        let x = backend.upload(&mut stream, problem.input.view())?;
+        let ran = backend.forward(&mut stream, &layer, &Call::new(&x).return_attention(true))?;
+        let missing =
+            || Error::Device { what: "a call that asked for π".into(), reason: "there is none".into() };
+        Ok(Self {
+            output: backend.download(&mut stream, &ran.output)?,
+            pi: backend.download(&mut stream, &ran.attention.ok_or_else(missing)?)?,
+            accuracy: backend.plan(&layer, problem.input.shape())?.accuracy,
+        })
+    }
+}
+
+/// Within what is allowed to each.
+fn check(naive: &Tensor, ours: &Ours) -> Result<()> {
+    let worst = worst_difference(naive.view(), ours.output.view());
+    let magnitude = ours.output.data().iter().fold(0.0, |max: f64, &x| max.max(f64::from(x).abs()));
+    let allowed: f64 = [Accuracy::Gpu, ours.accuracy]
+        .map(|accuracy| accuracy.tolerance())
+        .iter()
+        .map(|tolerance| tolerance.absolute + tolerance.relative * magnitude)
+        .sum();
     if worst <= allowed {
         return Ok(());
     }

@@ -3,8 +3,8 @@
 
 mod kernels;
 
-use dyconv_core::{Backend, Call, Cost, DyConv2d, Error, Layout, Options, Params, Prepare, Result, Tensor};
-use dyconv_wgpu::{WgpuBackend, WgpuLayer, WgpuStream, WgpuTensor};
+use dyconv_core::{Backend, Call, Cost, DyConv2d, Layout, Options, Params, Prepare, Result};
+use dyconv_wgpu::{Choice, WgpuBackend, WgpuLayer, WgpuStream, WgpuTensor};
 use serde::Serialize;
 
 pub use kernels::{Kernel, Kernels};
@@ -42,61 +42,88 @@ pub struct Profile {
     pub static_kernel_us: f64,
     /// `chained_kernel_us` ÷ `static_kernel_us`.
     pub chained_to_static: f64,
+    /// GFLOP/s of the static layer's convolution without Winograd: the kernel's own, whatever Winograd saves.
+    pub direct_gflops: f64,
     /// The convolution with one thread per output, if that was asked for: without aggregation.
     pub naive_us: Option<f64>,
     /// `naive_us` ÷ the kernels of our stages aggregate and convolve.
     pub naive_ratio: Option<f64>,
 }
 
-/// Profiles the layer of a row that was measured.
-///
-/// # Errors
-/// Those of the backend; where the device has no timestamps; with `baseline`, where the naive kernel fails or its output
-/// isn't ours.
-pub fn profile(
-    backend: &WgpuBackend,
-    problem: &Problem,
-    row: &Row,
+/// What profiles are made with.
+#[derive(Debug)]
+pub struct Profiler {
+    backend: WgpuBackend,
+    /// The same that never takes Winograd.
+    direct: WgpuBackend,
     budget: Budget,
     baseline: bool,
-) -> Result<Profile> {
-    let mut stream = backend.stream()?;
-    let input = backend.upload(&mut stream, problem.input.view())?;
-    let how = Prepare::default().precision(row.precision.into());
-    let mut timed = |form, input: &WgpuTensor, emits| {
-        let layer = backend.prepare(problem.layer(form), &how)?;
-        time_kernels(backend, &mut stream, &layer, &Call::new(input).emit_sums(emits), budget)
-    };
-    let dynamic = timed(Form::Dynamic, &input, false)?;
-    let static_ = timed(Form::Static, &input, false)?.together_us();
-    let with_sums = emitting_its_sums(backend, &mut backend.stream()?, problem)?;
-    let chained = timed(Form::Dynamic, &with_sums, true)?.together_us();
-    // The naive kernel's experts are f32.
-    let naive_us = match baseline && row.precision == Storage::F32 {
-        true => {
-            let (ours, pi) = outputs(backend, problem)?;
-            Some(naive::time(backend, problem, &pi, &ours, budget)?.median_us)
-        }
-        false => None,
-    };
-    let cost = Cost::new(problem.layer.config(), problem.input.shape())?;
-    let compared = dynamic.stage_us("aggregate") + dynamic.stage_us("convolve");
-    Ok(Profile {
-        workload: row.workload,
-        backend: row.backend.clone(),
-        batch: row.batch,
-        layout: row.layout,
-        precision: row.precision,
-        call_us: row.median_us,
-        end_to_end_us: row.end_to_end_median_us,
-        kernel_us: dynamic.together_us(),
-        kernels: dynamic.list(&cost),
-        chained_kernel_us: chained,
-        static_kernel_us: static_,
-        chained_to_static: chained / static_,
-        naive_us,
-        naive_ratio: naive_us.map(|naive| naive / compared),
-    })
+}
+
+impl Profiler {
+    /// Opens the GPU; with `baseline`, profiles have the naive kernel.
+    ///
+    /// # Errors
+    /// Where there is none, or it can't time its kernels.
+    pub fn new(budget: Budget, baseline: bool) -> Result<Self> {
+        let timed = || WgpuBackend::builder().timestamps(true);
+        let direct = timed().force(Choice::Aggregated).build()?;
+        Ok(Self { backend: timed().build()?, direct, budget, baseline })
+    }
+
+    /// Profiles the layer of a row that was measured.
+    ///
+    /// # Errors
+    /// Those of the backend; where the naive kernel fails or its output isn't ours.
+    pub fn profile(&self, problem: &Problem, row: &Row) -> Result<Profile> {
+        let (backend, budget) = (&self.backend, self.budget);
+        let mut stream = backend.stream()?;
+        let input = backend.upload(&mut stream, problem.input.view())?;
+        let how = Prepare::default().precision(row.precision.into());
+        let mut timed = |form, input: &WgpuTensor, emits| {
+            let layer = backend.prepare(problem.layer(form), &how)?;
+            time_kernels(backend, &mut stream, &layer, &Call::new(input).emit_sums(emits), budget)
+        };
+        let dynamic = timed(Form::Dynamic, &input, false)?;
+        let static_ = timed(Form::Static, &input, false)?;
+        let with_sums = emitting_its_sums(backend, &mut backend.stream()?, problem)?;
+        let chained_us = timed(Form::Dynamic, &with_sums, true)?.together_us();
+        let static_us = static_.together_us();
+        let direct = if row.static_plan.contains("winograd") { self.direct(problem, &how)? } else { static_ };
+        // The naive kernel's experts are f32.
+        let naive_us = match self.baseline && row.precision == Storage::F32 {
+            true => Some(naive::time(backend, problem, budget)?.median_us),
+            false => None,
+        };
+        let cost = Cost::new(problem.layer.config(), problem.input.shape())?;
+        let compared = dynamic.stage_us("aggregate") + dynamic.stage_us("convolve");
+        Ok(Profile {
+            workload: row.workload,
+            backend: row.backend.clone(),
+            batch: row.batch,
+            layout: row.layout,
+            precision: row.precision,
+            call_us: row.median_us,
+            end_to_end_us: row.end_to_end_median_us,
+            kernel_us: dynamic.together_us(),
+            kernels: dynamic.list(&cost),
+            chained_kernel_us: chained_us,
+            static_kernel_us: static_us,
+            chained_to_static: chained_us / static_us,
+            direct_gflops: 2e-3 * cost.convolve.multiply_adds as f64 / direct.stage_us("convolve"),
+            naive_us,
+            naive_ratio: naive_us.map(|naive| naive / compared),
+        })
+    }
+
+    /// The static layer's kernels without Winograd.
+    fn direct(&self, problem: &Problem, how: &Prepare) -> Result<Kernels> {
+        let backend = &self.direct;
+        let mut stream = backend.stream()?;
+        let input = backend.upload(&mut stream, problem.input.view())?;
+        let layer = backend.prepare(problem.layer(Form::Static), how)?;
+        time_kernels(backend, &mut stream, &layer, &Call::new(&input), self.budget)
+    }
 }
 
 /// Calls of one layer, each kernel timed, after a call that makes what later ones find again.
@@ -135,17 +162,4 @@ fn emitting_its_sums(
     let y = backend.forward(stream, &producer, &Call::new(&x).emit_sums(true))?.output;
     backend.finish(stream)?;
     Ok(y)
-}
-
-/// The dynamic layer's output and π.
-fn outputs(backend: &WgpuBackend, problem: &Problem) -> Result<(Tensor, Tensor)> {
-    let prepared = backend.prepare(&problem.layer, &Prepare::default())?;
-    let mut stream = backend.stream()?;
-    let x = backend.upload(&mut stream, problem.input.view())?;
-    let ran = backend.forward(&mut stream, &prepared, &Call::new(&x).return_attention(true))?;
-    let output = backend.download(&mut stream, &ran.output)?;
-    let missing =
-        || Error::Device { what: "a call that asked for π".into(), reason: "there is none".into() };
-    let pi = ran.attention.ok_or_else(missing)?;
-    Ok((output, backend.download(&mut stream, &pi)?))
 }

@@ -38,6 +38,7 @@ pub fn profile(profile: &Profile) -> String {
         table(&HEADER, 2, lines)
     );
     text += &format!("in a chain ÷ static: {:.2}\n", profile.chained_to_static);
+    text += &format!("static, without Winograd, GFLOP/s: {:.1}\n", profile.direct_gflops);
     if let Some(ratio) = profile.naive_ratio {
         text += &format!("one thread per output ÷ aggregate and convolve: {ratio:.2}\n");
     }
