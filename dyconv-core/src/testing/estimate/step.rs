@@ -83,7 +83,9 @@ impl Roundings<'_> {
             }
             Optimizer::AdamW { beta1, beta2, epsilon } => {
                 let first = beta1 * moments[0] + (1.0 - beta1) * penalized;
-                let first_error = 8.0 * u * (beta1 * moments[0].abs() + (1.0 - beta1) * magnitude);
+                // A mean may be too small for a normal number, too.
+                let first_error = 8.0 * u * (beta1 * moments[0].abs() + (1.0 - beta1) * magnitude)
+                    + 2.0 * f64::from(f32::from_bits(1));
                 let second = beta2 * moments[1] + (1.0 - beta2) * penalized * penalized;
                 // A square may be too small for a normal number.
                 let second_error = 24.0 * u * (beta2 * moments[1] + (1.0 - beta2) * magnitude * magnitude)
