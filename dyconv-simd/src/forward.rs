@@ -228,7 +228,8 @@ impl Run<'_> {
     fn normalize<L: Lanes>(&mut self, lanes: L) -> Option<Statistics> {
         let (config, shape) = (*self.layer.config(), self.call.output);
         let layout = config.layout();
-        let taken = self.call.batch_statistics.then(|| statistics(self.output, shape, layout));
+        let taken =
+            self.call.batch_statistics.then(|| statistics(lanes, self.threads, self.output, shape, layout));
         let mut affine = std::mem::take(&mut self.stream.affine);
         self.layer.affine(taken.as_ref(), &mut affine);
         let (len, residual) = (shape.sample_len(), self.residual);

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dyconv_core::{BatchNormParams, Config, DyConv2d, Prepare, Prepared, Result};
 
+use crate::forward::Statistics;
 use crate::isa::{Isa, Traits};
 use crate::kernels::attention::Head;
 use crate::kernels::normalize::Affine;
@@ -94,23 +95,21 @@ impl SimdLayer {
     }
 
     /// Batch norm as it is, with given statistics or the running ones, into `affine`.
-    pub(crate) fn affine(&self, statistics: Option<&[Vec<f64>; 2]>, affine: &mut Vec<Affine>) {
+    pub(crate) fn affine(&self, statistics: Option<&Statistics>, affine: &mut Affine) {
         affine.clear();
         let Some(norm) = &self.norm else { return };
         let epsilon = self.config.batch_norm().map_or(0.0, |norm| norm.epsilon);
-        let channel = |c: usize| {
+        for c in 0..self.config.out_channels() {
             let (mean, variance) = match statistics {
                 Some([mean, variance]) => (mean[c], variance[c]),
                 None => (f64::from(norm.running_mean[c]), f64::from(norm.running_var[c])),
             };
-            let scale = f64::from(norm.weight[c]) / (variance + epsilon).sqrt();
-            Affine { mean, scale, beta: f64::from(norm.bias[c]) }
-        };
-        affine.extend((0..self.config.out_channels()).map(channel));
+            affine.push(mean, f64::from(norm.weight[c]) / (variance + epsilon).sqrt(), norm.bias[c]);
+        }
     }
 
     /// The statistics that inference normalises by.
-    pub(crate) fn running(&self) -> Option<[Vec<f64>; 2]> {
+    pub(crate) fn running(&self) -> Option<Statistics> {
         let norm = self.norm.as_ref()?;
         let wide = |data: &[f32]| data.iter().copied().map(f64::from).collect();
         Some([wide(&norm.running_mean), wide(&norm.running_var)])

@@ -29,7 +29,7 @@ pub struct SimdStream {
     /// The head's hidden units `[N, hidden]`.
     pub(crate) hidden: Vec<f32>,
     /// Batch norm of every channel, where it isn't folded.
-    pub(crate) affine: Vec<Affine>,
+    pub(crate) affine: Affine,
 }
 
 /// What one thread needs to compute a block.

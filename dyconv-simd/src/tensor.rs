@@ -73,8 +73,8 @@ impl From<Tensor> for SimdTensor {
 pub(crate) struct Recycled(Vec<Arc<Buffer>>);
 
 impl Recycled {
-    /// Pieces kept: more than a network holds at once, in as many sizes as it has.
-    const KEPT: usize = 32;
+    /// Pieces kept: more than a network in training holds at once, its tapes and parameters' gradients among them.
+    const KEPT: usize = 256;
 
     /// A piece of `len` floats, which `write` finds with unspecified values and writes whole.
     pub(crate) fn fill(&mut self, len: usize, write: impl FnOnce(&mut [f32])) -> Arc<Buffer> {
@@ -172,7 +172,8 @@ mod tests {
     #[test]
     fn no_more_than_a_bounded_number_of_pieces_is_kept() {
         let mut recycled = Recycled::default();
-        let many: Vec<_> = (0..100).map(|_| recycled.fill(8, |floats| floats.fill(0.0))).collect();
+        let many: Vec<_> =
+            (0..2 * Recycled::KEPT).map(|_| recycled.fill(8, |floats| floats.fill(0.0))).collect();
         drop(many);
         assert_eq!(recycled.0.len(), Recycled::KEPT);
     }

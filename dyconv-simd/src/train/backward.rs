@@ -18,7 +18,7 @@ use crate::kernels::backward::aggregate::{Shared, aggregate_backward};
 use crate::kernels::backward::attention::{DenseBackward, dense_backward, squash_backward};
 use crate::kernels::backward::convolve::{Correlate, correlate};
 use crate::kernels::backward::depthwise::correlate_channels;
-use crate::kernels::backward::normalize::{self, Channel, normalize_backward};
+use crate::kernels::backward::normalize::{self, Channel, Through, normalize_backward};
 use crate::kernels::backward::panels::{self, Channels};
 use crate::lanes::Lanes;
 use crate::layer::SimdLayer;
@@ -52,7 +52,7 @@ impl OnLanes for BackwardRun<'_> {
 
     fn run<L: Lanes>(mut self, lanes: L) -> Self::Output {
         let g = self.activate(lanes);
-        let convolved = self.normalize(&g);
+        let convolved = self.normalize(lanes, &g);
         let mut dpi = vec![0.0; self.tape.pi.len()];
         self.mix(lanes, convolved.data(), &mut dpi)?;
         self.add_bias(lanes, convolved.data(), &mut dpi);
@@ -110,7 +110,7 @@ impl BackwardRun<'_> {
     }
 
     /// Step 5: the gradient of the convolution's output; gamma's and beta's on the way.
-    fn normalize(&mut self, g: &SimdTensor) -> SimdTensor {
+    fn normalize<L: Lanes>(&mut self, lanes: L, g: &SimdTensor) -> SimdTensor {
         let (Some(norm), Some([mean, variance]), Some(y)) =
             (&self.layer.norm, &self.tape.normalized_by, &self.tape.convolved)
         else {
@@ -125,17 +125,18 @@ impl BackwardRun<'_> {
             ..Channel::default()
         };
         let mut channels: Vec<Channel> = (0..shape.channels()).map(channel).collect();
-        normalize::sums(&mut channels, [y.as_slice(), g.data()], shape, layout);
+        normalize::sums(lanes, self.threads, &mut channels, [y.as_slice(), g.data()], (shape, layout));
         for (i, name) in ["bn.weight", "bn.bias"].into_iter().enumerate() {
             let sums = channels.iter().map(|channel| [channel.product, channel.sum][i]);
             let into = self.params.get_mut(name).iter_mut();
             into.zip(sums).for_each(|(into, sum)| *into = (f64::from(*into) + sum) as f32);
         }
         let values = self.call().batch_statistics.then(|| (shape.batch() * shape.pixels()) as f64);
+        let through = Through::new(&channels, values);
         let (y, g, len) = (y.as_slice(), g.data(), shape.sample_len());
         self.written(move |n, out| {
             let pieces = [y, g].map(|of| &of[n * len..][..len]);
-            normalize_backward(&channels, pieces, (out, shape, layout), values);
+            normalize_backward(lanes, &through, pieces, (out, shape, layout));
         })
     }
 

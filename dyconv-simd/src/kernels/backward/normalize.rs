@@ -1,7 +1,16 @@
 //! Normalize, backwards: with running statistics batch norm is a scale; with the batch's, mean and variance depend on
-//! every value, too. Sums over a channel are taken in f64, in an order that only shapes decide.
+//! every value, too. Sums over a channel are taken in f64, in an order that only shapes decide: threads divide channels.
 
 use dyconv_core::{Layout, Shape};
+
+use crate::lanes::{Lanes, Task};
+use crate::threads::Threads;
+
+/// Channels that a thread sums at a time.
+const CHANNELS: usize = 64;
+
+/// Sums of a plane that grow side by side.
+const SIDE: usize = 8;
 
 /// Batch norm of one channel, and what its values' gradients add up to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,66 +21,162 @@ pub(crate) struct Channel {
     pub(crate) gamma: f64,
     /// Σ g, which is beta's gradient.
     pub(crate) sum: f64,
-    /// Σ g·ŷ, which is gamma's.
+    /// Σ g·ŷ, which is gamma's; ŷ is y normalised.
     pub(crate) product: f64,
 }
 
-/// Takes each channel's sums; ŷ is y normalised.
-pub(crate) fn sums(channels: &mut [Channel], [y, g]: [&[f32]; 2], shape: Shape, layout: Layout) {
-    let add = |channel: &mut Channel, y: f32, g: f32| {
-        let g = f64::from(g);
-        channel.sum += g;
-        channel.product += g * (f64::from(y) - channel.mean) * channel.rate;
-    };
-    match layout {
-        Layout::Nchw => {
-            let planes = y.chunks_exact(shape.pixels()).zip(g.chunks_exact(shape.pixels()));
-            for (i, (y, g)) in planes.enumerate() {
-                let channel = &mut channels[i % shape.channels()];
-                y.iter().zip(g).for_each(|(y, g)| add(channel, *y, *g));
-            }
-        }
-        Layout::Nhwc => {
-            let rows = y.chunks_exact(shape.channels()).zip(g.chunks_exact(shape.channels()));
-            for (y, g) in rows {
-                for (channel, (y, g)) in channels.iter_mut().zip(y.iter().zip(g)) {
-                    add(channel, *y, *g);
+/// Takes each channel's sums.
+pub(crate) fn sums<L: Lanes>(
+    lanes: L,
+    threads: &Threads,
+    channels: &mut [Channel],
+    data: [&[f32]; 2],
+    (shape, layout): (Shape, Layout),
+) {
+    threads.for_each(channels.chunks_mut(CHANNELS).enumerate(), |(i, channels)| {
+        lanes.vectorize(Sums { channels, first: i * CHANNELS, data, shape, layout });
+    });
+}
+
+struct Sums<'a> {
+    channels: &'a mut [Channel],
+    first: usize,
+    /// y and g.
+    data: [&'a [f32]; 2],
+    shape: Shape,
+    layout: Layout,
+}
+
+impl Task for Sums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let Self { channels, first, data: [y, g], shape, layout } = self;
+        let (mut sums, mut products) = ([0.0; CHANNELS], [0.0; CHANNELS]);
+        let mut means = [0.0; CHANNELS];
+        means.iter_mut().zip(&*channels).for_each(|(mean, channel)| *mean = channel.mean);
+        let count = channels.len();
+        let samples = y.chunks_exact(shape.sample_len()).zip(g.chunks_exact(shape.sample_len()));
+        for (y, g) in samples {
+            match layout {
+                Layout::Nchw => {
+                    let planes = |data| pieces(data, first, shape.pixels());
+                    for (c, (y, g)) in planes(y).zip(planes(g)).take(count).enumerate() {
+                        let [sum, product] = plane(y, g, means[c]);
+                        sums[c] += sum;
+                        products[c] += product;
+                    }
+                }
+                Layout::Nhwc => {
+                    for (y, g) in y.chunks_exact(shape.channels()).zip(g.chunks_exact(shape.channels())) {
+                        let (y, g) = (&y[first..][..count], &g[first..][..count]);
+                        for c in 0..count {
+                            let wide = f64::from(g[c]);
+                            sums[c] += wide;
+                            products[c] += wide * (f64::from(y[c]) - means[c]);
+                        }
+                    }
                 }
             }
+        }
+        for (channel, (sum, product)) in channels.iter_mut().zip(sums.iter().zip(products)) {
+            channel.sum += sum;
+            channel.product += product * channel.rate;
         }
     }
 }
 
-/// The gradient of one sample's y. `values` is how many values the batch's statistics were taken of, `None` where they
-/// are the running ones, which have no part in the gradient: times 0 it would carry NaN from one sample to others.
-pub(crate) fn normalize_backward(
-    channels: &[Channel],
-    [y, g]: [&[f32]; 2],
-    (out, shape, layout): (&mut [f32], Shape, Layout),
-    values: Option<f64>,
-) {
-    let one = |channel: &Channel, y: f32, g: f32| {
-        let through = values.map_or(0.0, |values| {
-            let standard = (f64::from(y) - channel.mean) * channel.rate;
-            (channel.sum + standard * channel.product) / values
-        });
-        ((f64::from(g) - through) * channel.gamma * channel.rate) as f32
-    };
-    match layout {
-        Layout::Nchw => {
-            let pixels = shape.pixels();
-            let planes = y.chunks_exact(pixels).zip(g.chunks_exact(pixels)).zip(channels);
-            for (out, ((y, g), channel)) in out.chunks_exact_mut(pixels).zip(planes) {
-                out.iter_mut().zip(y.iter().zip(g)).for_each(|(out, (y, g))| *out = one(channel, *y, *g));
-            }
+fn pieces(data: &[f32], first: usize, len: usize) -> impl Iterator<Item = &[f32]> {
+    data[first * len..].chunks_exact(len)
+}
+
+/// Σ g and Σ g·(y − mean) of a plane, several of its values side by side.
+#[inline(always)]
+fn plane(y: &[f32], g: &[f32], mean: f64) -> [f64; 2] {
+    let (mut sums, mut products) = ([0.0; SIDE], [0.0; SIDE]);
+    let mut add = |y: &[f32], g: &[f32]| {
+        for (i, (&y, &g)) in y.iter().zip(g).enumerate() {
+            let g = f64::from(g);
+            sums[i] += g;
+            products[i] += g * (f64::from(y) - mean);
         }
-        Layout::Nhwc => {
-            let all = shape.channels();
-            let rows = y.chunks_exact(all).zip(g.chunks_exact(all));
-            for (out, (y, g)) in out.chunks_exact_mut(all).zip(rows) {
-                for ((out, channel), (y, g)) in out.iter_mut().zip(channels).zip(y.iter().zip(g)) {
-                    *out = one(channel, *y, *g);
+    };
+    let (ys, gs) = (y.as_chunks::<SIDE>(), g.as_chunks::<SIDE>());
+    ys.0.iter().zip(gs.0).for_each(|(y, g)| add(y, g));
+    add(ys.1, gs.1);
+    [sums, products].map(|side| side.iter().sum())
+}
+
+/// Batch norm backwards of every channel, rounded: (g − a − (y − mean)·b)·scale.
+#[derive(Debug)]
+pub(crate) struct Through {
+    mean: Vec<f32>,
+    scale: Vec<f32>,
+    /// By way of the batch's mean, and by way of its variance. `None` with running statistics, which have no part in the
+    /// gradient: times 0 it would carry NaN from one sample to others.
+    ways: Option<[Vec<f32>; 2]>,
+}
+
+impl Through {
+    /// `values` is how many values the batch's statistics were taken of, `None` where they are the running ones.
+    pub(crate) fn new(channels: &[Channel], values: Option<f64>) -> Self {
+        let each = |of: &dyn Fn(&Channel) -> f64| channels.iter().map(|channel| of(channel) as f32).collect();
+        Self {
+            mean: each(&|channel| channel.mean),
+            scale: each(&|channel| channel.gamma * channel.rate),
+            ways: values.map(|values| {
+                [
+                    each(&|channel| channel.sum / values),
+                    each(&|channel| channel.product / values * channel.rate),
+                ]
+            }),
+        }
+    }
+}
+
+/// The gradient of one sample's y.
+pub(crate) fn normalize_backward<L: Lanes>(
+    lanes: L,
+    through: &Through,
+    data: [&[f32]; 2],
+    (out, shape, layout): (&mut [f32], Shape, Layout),
+) {
+    lanes.vectorize(Backward { through, data, out, shape, layout });
+}
+
+struct Backward<'a> {
+    through: &'a Through,
+    /// y and g.
+    data: [&'a [f32]; 2],
+    out: &'a mut [f32],
+    shape: Shape,
+    layout: Layout,
+}
+
+impl Task for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { through, data: [y, g], out, shape, layout } = self;
+        let len = if layout == Layout::Nchw { shape.pixels() } else { shape.channels() };
+        let lines = y.chunks_exact(len).zip(g.chunks_exact(len)).zip(out.chunks_exact_mut(len));
+        for (i, ((y, g), out)) in lines.enumerate() {
+            let number = |of: &[f32], at: usize| match layout {
+                Layout::Nchw => lanes.splat(of[i]),
+                Layout::Nhwc => lanes.load_partial(&of[at..]),
+            };
+            let pieces = y.chunks(L::WIDTH).zip(g.chunks(L::WIDTH)).zip(out.chunks_mut(L::WIDTH));
+            for (j, ((y, g), out)) in pieces.enumerate() {
+                let at = j * L::WIDTH;
+                let mut left = lanes.load_partial(g);
+                if let Some([mean, variance]) = &through.ways {
+                    let deviation = lanes.sub(lanes.load_partial(y), number(&through.mean, at));
+                    left = lanes.sub(left, number(mean, at));
+                    left = lanes.sub(left, lanes.mul(deviation, number(variance, at)));
                 }
+                lanes.store_partial(lanes.mul(left, number(&through.scale, at)), out);
             }
         }
     }
