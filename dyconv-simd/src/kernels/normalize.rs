@@ -145,27 +145,47 @@ impl Task for Normalize<'_> {
         let Self { affine, sample, shape, layout, residual, kept, activation } = self;
         let mut rest = Rest { residual, kept, activation };
         if affine.mean.is_empty() {
-            return rest.line(lanes, 0, sample, |_, y| y);
+            return rest.line(lanes, 0, sample, Normal::Unasked);
         }
         let len = if layout == Layout::Nchw { shape.pixels() } else { shape.channels() };
         for (i, line) in sample.chunks_exact_mut(len).enumerate() {
-            match layout {
-                Layout::Nchw => {
-                    let of = [&affine.mean, &affine.scale, &affine.beta].map(|of| lanes.splat(of[i]));
-                    rest.line(lanes, i * len, line, |_, y| normal(lanes, of, y));
-                }
-                Layout::Nhwc => rest.line(lanes, i * len, line, |at, y| {
-                    let of = [&affine.mean, &affine.scale, &affine.beta];
-                    normal(lanes, of.map(|of| lanes.load_partial(&of[at..])), y)
-                }),
-            }
+            let normal = match layout {
+                Layout::Nchw => Normal::Channel([
+                    lanes.splat(affine.mean[i]),
+                    lanes.splat(affine.scale[i]),
+                    lanes.splat(affine.beta[i]),
+                ]),
+                Layout::Nhwc => Normal::Channels(affine),
+            };
+            rest.line(lanes, i * len, line, normal);
         }
     }
 }
 
-#[inline(always)]
-fn normal<L: Lanes>(lanes: L, [mean, scale, beta]: [L::V; 3], y: L::V) -> L::V {
-    lanes.mul_add(lanes.sub(y, mean), scale, beta)
+/// Batch norm of a line. No closure: what one calls is compiled for no instruction set.
+enum Normal<'a, L: Lanes> {
+    Unasked,
+    /// Of one channel: mean, scale and beta.
+    Channel([L::V; 3]),
+    /// Of all channels, from the first on.
+    Channels(&'a Affine),
+}
+
+impl<L: Lanes> Normal<'_, L> {
+    /// Of a vector, `at` floats into the line.
+    #[inline(always)]
+    fn of(&self, lanes: L, at: usize, y: L::V) -> L::V {
+        let [mean, scale, beta] = match self {
+            Self::Unasked => return y,
+            Self::Channel(numbers) => *numbers,
+            Self::Channels(Affine { mean, scale, beta }) => [
+                lanes.load_partial(&mean[at..]),
+                lanes.load_partial(&scale[at..]),
+                lanes.load_partial(&beta[at..]),
+            ],
+        };
+        lanes.mul_add(lanes.sub(y, mean), scale, beta)
+    }
 }
 
 /// What comes after.
@@ -176,18 +196,12 @@ struct Rest<'a> {
 }
 
 impl Rest<'_> {
-    /// Does a piece that begins `start` floats into the sample; `first` is what comes before, of a place in the line.
+    /// Does a piece that begins `start` floats into the sample.
     #[inline(always)]
-    fn line<L: Lanes>(
-        &mut self,
-        lanes: L,
-        start: usize,
-        line: &mut [f32],
-        first: impl Fn(usize, L::V) -> L::V,
-    ) {
+    fn line<L: Lanes>(&mut self, lanes: L, start: usize, line: &mut [f32], normal: Normal<'_, L>) {
         for (i, out) in line.chunks_mut(L::WIDTH).enumerate() {
             let at = i * L::WIDTH;
-            let mut y = first(at, lanes.load_partial(out));
+            let mut y = normal.of(lanes, at, lanes.load_partial(out));
             if let Some(residual) = self.residual {
                 y = lanes.add(y, lanes.load_partial(&residual[start + at..][..out.len()]));
             }

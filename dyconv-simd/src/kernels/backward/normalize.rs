@@ -163,21 +163,28 @@ impl Task for Backward<'_> {
         let len = if layout == Layout::Nchw { shape.pixels() } else { shape.channels() };
         let lines = y.chunks_exact(len).zip(g.chunks_exact(len)).zip(out.chunks_exact_mut(len));
         for (i, ((y, g), out)) in lines.enumerate() {
-            let number = |of: &[f32], at: usize| match layout {
-                Layout::Nchw => lanes.splat(of[i]),
-                Layout::Nhwc => lanes.load_partial(&of[at..]),
-            };
             let pieces = y.chunks(L::WIDTH).zip(g.chunks(L::WIDTH)).zip(out.chunks_mut(L::WIDTH));
             for (j, ((y, g), out)) in pieces.enumerate() {
-                let at = j * L::WIDTH;
+                let at = [i, j * L::WIDTH];
                 let mut left = lanes.load_partial(g);
                 if let Some([mean, variance]) = &through.ways {
-                    let deviation = lanes.sub(lanes.load_partial(y), number(&through.mean, at));
-                    left = lanes.sub(left, number(mean, at));
-                    left = lanes.sub(left, lanes.mul(deviation, number(variance, at)));
+                    let deviation =
+                        lanes.sub(lanes.load_partial(y), number(lanes, layout, &through.mean, at));
+                    left = lanes.sub(left, number(lanes, layout, mean, at));
+                    left = lanes.sub(left, lanes.mul(deviation, number(lanes, layout, variance, at)));
                 }
-                lanes.store_partial(lanes.mul(left, number(&through.scale, at)), out);
+                lanes.store_partial(lanes.mul(left, number(lanes, layout, &through.scale, at)), out);
             }
         }
+    }
+}
+
+/// The numbers of line `line`'s channel, or of the channels from `at` on. No closure: what one calls is compiled for no
+/// instruction set.
+#[inline(always)]
+fn number<L: Lanes>(lanes: L, layout: Layout, of: &[f32], [line, at]: [usize; 2]) -> L::V {
+    match layout {
+        Layout::Nchw => lanes.splat(of[line]),
+        Layout::Nhwc => lanes.load_partial(&of[at..]),
     }
 }
