@@ -36,7 +36,7 @@ step "building"
 cargo build --release -p dyconv-bench
 
 step "tests"
-if cargo test --release -p dyconv-wgpu -- $tests 2>&1 | tee "$parts/tests.txt"; then passed=true; else passed=false; fi
+if cargo test --release --workspace --test gpu -- $tests 2>&1 | tee "$parts/tests.txt"; then passed=true; else passed=false; fi
 
 # The layers of $1, at their own batches or those of $3, into the file $2.
 bench() {
