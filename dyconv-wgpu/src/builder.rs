@@ -11,6 +11,7 @@ use crate::context::{Context, Settings};
 use crate::env;
 use crate::kernel::{Kernel, THREADS};
 use crate::limits::{LOOP_STEPS, Limits};
+use crate::tile::Tile;
 
 /// What a backend is made with; [`WgpuBackend::builder`] starts one.
 ///
@@ -239,7 +240,7 @@ fn check_needs(summary: &AdapterSummary, limits: &wgpu::Limits) -> Result<()> {
         ("max_storage_buffers_per_shader_stage", buffers, limits.max_storage_buffers_per_shader_stage),
         ("max_compute_invocations_per_workgroup", threads, limits.max_compute_invocations_per_workgroup),
         ("max_compute_workgroup_size_x", threads, limits.max_compute_workgroup_size_x),
-        ("max_compute_workgroup_storage_size", WORKGROUP_BYTES, limits.max_compute_workgroup_storage_size),
+        ("max_compute_workgroup_storage_size", Tile::HUGE.bytes(), limits.max_compute_workgroup_storage_size),
     ];
     for (name, needed, allowed) in needs {
         if allowed < needed {
@@ -249,6 +250,3 @@ fn check_needs(summary: &AdapterSummary, limits: &wgpu::Limits) -> Result<()> {
     }
     Ok(())
 }
-
-/// Workgroup memory of the largest convolution tile: 2 · 16 · 128 floats.
-const WORKGROUP_BYTES: u32 = 16384;

@@ -6,7 +6,9 @@ use crate::tile::Tile;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[doc(hidden)]
 pub enum Choice {
-    /// Tiles of 128 output channels × 128 pixels.
+    /// Tiles of 128 output channels × 128 pixels, in steps of 32 products: where limits allow.
+    Deep,
+    /// Tiles of 128 × 128.
     Huge,
     /// Tiles of 64 × 64.
     Large,
@@ -30,11 +32,16 @@ pub enum Choice {
     WinogradF2,
     /// Winograd's F(4×4, 3×3).
     WinogradF4,
+    /// Winograd's F(2×2, 3×3) with products in tiles of 128 × 128.
+    WinogradHuge,
+    /// The same in steps of 32 products.
+    WinogradDeep,
 }
 
 impl Choice {
     /// Every one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
+        Self::Deep,
         Self::Huge,
         Self::Large,
         Self::Small,
@@ -47,12 +54,15 @@ impl Choice {
         Self::Sliced,
         Self::WinogradF2,
         Self::WinogradF4,
+        Self::WinogradHuge,
+        Self::WinogradDeep,
     ];
 
     /// The tile, of a choice of tiles.
     pub(crate) fn tile(self) -> Option<Tile> {
         match self {
-            Self::Huge => Some(Tile::HUGE),
+            Self::Deep | Self::WinogradDeep => Some(Tile::DEEP),
+            Self::Huge | Self::WinogradHuge => Some(Tile::HUGE),
             Self::Large => Some(Tile::LARGE),
             Self::Small => Some(Tile::SMALL),
             Self::Flat => Some(Tile::FLAT),

@@ -250,7 +250,7 @@ impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Convolve(Convolution { tile, .. }) => {
-                write!(f, "tiled {}×{}×{}", tile.rows, tile.columns, Tile::DEPTH)
+                write!(f, "tiled {}×{}×{}", tile.rows, tile.columns, tile.depth)
             }
             _ => f.write_str(self.entry_point()),
         }

@@ -22,6 +22,9 @@ pub(crate) struct Limits {
     pub(crate) binding_bytes: u64,
     pub(crate) buffer_bytes: u64,
     pub(crate) workgroups: u32,
+    /// Invocations of one workgroup, and bytes of the memory that they share.
+    pub(crate) invocations: u32,
+    pub(crate) workgroup_bytes: u32,
     pub(crate) storage_alignment: u64,
     /// Samples that one part of a batch may have, whatever fits.
     pub(crate) part_samples: usize,
@@ -49,6 +52,10 @@ impl Limits {
             binding_bytes: device.max_storage_buffer_binding_size.min(INDEXABLE_BYTES),
             buffer_bytes: device.max_buffer_size,
             workgroups: device.max_compute_workgroups_per_dimension,
+            invocations: device
+                .max_compute_invocations_per_workgroup
+                .min(device.max_compute_workgroup_size_x),
+            workgroup_bytes: device.max_compute_workgroup_storage_size,
             storage_alignment: u64::from(device.min_storage_buffer_offset_alignment),
             part_samples: usize::MAX,
             loop_steps: u64::MAX,
@@ -171,6 +178,8 @@ mod tests {
         binding_bytes: 4096,
         buffer_bytes: 1 << 20,
         workgroups: 10,
+        invocations: 256,
+        workgroup_bytes: 16384,
         storage_alignment: 256,
         part_samples: usize::MAX,
         loop_steps: u64::MAX,

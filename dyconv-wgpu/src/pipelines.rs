@@ -103,7 +103,12 @@ mod tests {
         };
         let context = backend.context();
         let has_f16 = context.device.features().contains(wgpu::Features::SHADER_F16);
-        for kernel in Kernel::all().filter(|kernel| has_f16 || !kernel.wgsl().contains("enable f16;")) {
+        let fits = |kernel: &Kernel| match kernel {
+            Kernel::Convolve(convolution) => convolution.tile.fits(&context.limits),
+            _ => true,
+        };
+        let has_features = |kernel: &Kernel| has_f16 || !kernel.wgsl().contains("enable f16;");
+        for kernel in Kernel::all().filter(|kernel| fits(kernel) && has_features(kernel)) {
             context.pipelines.get(context, kernel).unwrap_or_else(|error| panic!("{kernel}: {error}"));
         }
         Some([context.pipelines.made(), Kernel::all().count()])

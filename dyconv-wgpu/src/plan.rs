@@ -112,7 +112,6 @@ impl Problem<'_> {
     }
 
     fn tiled(&self, emits: bool) -> Result<Plan> {
-        let forced = self.limits.forced;
         let whole = self.parts()?;
         let pixels = self.output.pixels();
         let [rows, groups] = [self.config.out_channels_per_group(), self.config.groups()];
@@ -120,16 +119,14 @@ impl Problem<'_> {
         // Columns that have a kernel in common, and how many sets of them there are.
         let shares = self.is_static();
         let [columns, kernels] = if shares { [samples * pixels, 1] } else { [pixels, samples] };
-        let tile = forced
-            .and_then(Choice::tile)
-            .unwrap_or_else(|| Tile::choose(rows, columns, kernels * groups, self.limits.busy_threads));
+        let tile = self.tile(rows, columns, kernels * groups)?;
 
         // Tiles that add channel sums belong to one sample each, unless that pads too much.
         let padded = pixels.next_multiple_of(tile.columns as usize);
         let emits = emits && (!shares || padded * 7 <= pixels * 8);
         let shares = shares && !emits;
 
-        let gather = self.gather();
+        let gather = self.gather(tile);
         let is_fused = !self.is_static() && self.fits_fused(tile) && self.wants_fused(tile);
         let split = if is_fused || self.is_static() { whole } else { self.parts_with_kernels()? };
         let source = if is_fused { Source::Experts } else { Source::Kernels };
@@ -143,7 +140,7 @@ impl Problem<'_> {
     /// The plan by Winograd, where it fits and is cheaper.
     fn winograd(&self) -> Result<Option<Plan>> {
         let size = match self.limits.forced {
-            Some(Choice::WinogradF2) => Some(Size::Two),
+            Some(Choice::WinogradF2 | Choice::WinogradHuge | Choice::WinogradDeep) => Some(Size::Two),
             Some(Choice::WinogradF4) => Some(Size::Four),
             Some(_) => None,
             None => self.wanted_winograd(),
@@ -158,9 +155,8 @@ impl Problem<'_> {
             [self.input.channels(), self.output.channels()].map(|channels| tiles.image_len(channels));
         let largest = images.into_iter().fold(kernels, usize::max);
         // One sample must fit; a sum is never continued.
-        let steps = self.config.in_channels_per_group().div_ceil(Tile::DEPTH as usize);
         if (largest as u64).saturating_mul(ELEMENT) > self.limits.binding_bytes
-            || steps > (LOOP_STEPS / Tile::DEPTH) as usize
+            || self.config.in_channels_per_group() > LOOP_STEPS as usize
         {
             return Ok(None);
         }
@@ -171,7 +167,7 @@ impl Problem<'_> {
         let [columns, count] = if shares { [samples * tiles.pixels, 1] } else { [tiles.pixels, samples] };
         let count = count * tiles.size.points() * self.config.groups();
         let rows = self.config.out_channels_per_group();
-        let tile = Tile::choose(rows, columns, count, self.limits.busy_threads);
+        let tile = self.tile(rows, columns, count)?;
         let kernel = Kernel::Convolve(Convolution {
             tile,
             gather: Gather::Points,
@@ -227,10 +223,19 @@ impl Problem<'_> {
         Ok(Split { size: split.size.min(most), ..split })
     }
 
-    fn gather(&self) -> Gather {
+    /// The tile for `count` matrices of `rows` output channels and `columns` output pixels.
+    fn tile(&self, rows: usize, columns: usize, count: usize) -> Result<Tile> {
+        match self.limits.forced.and_then(Choice::tile).filter(|tile| tile.fits(self.limits)) {
+            Some(tile) => Ok(tile),
+            None => Ok(Tile::choose(rows, columns, count, self.limits)?
+                .deepened(self.config.in_channels_per_group(), self.limits)),
+        }
+    }
+
+    fn gather(&self, tile: Tile) -> Gather {
         let depth = self.config.in_channels_per_group();
         let is_first = self.config.layout() == Layout::Nchw;
-        let padded = depth.next_multiple_of(Tile::DEPTH as usize);
+        let padded = depth.next_multiple_of(tile.depth as usize);
         match self.limits.forced {
             Some(Choice::Any) => Gather::Any,
             Some(Choice::Taps) => Gather::Taps,
@@ -246,9 +251,9 @@ impl Problem<'_> {
 
     /// Whether a tile's loops, with one over the experts in them, are sure to be run to their ends.
     fn fits_fused(&self, tile: Tile) -> bool {
-        let quads = u64::from(Tile::DEPTH * tile.rows / 4 / tile.threads());
-        let step = quads * (self.config.experts() as u64 + 2) + u64::from(2 * Tile::DEPTH);
-        let steps = steps(self.config, Gather::Taps);
+        let quads = u64::from(tile.depth * tile.rows / 4 / tile.threads());
+        let step = quads * (self.config.experts() as u64 + 2) + u64::from(2 * tile.depth);
+        let steps = steps(self.config, tile, Gather::Taps);
         step.saturating_mul(u64::from(steps)) <= u64::from(LOOP_STEPS)
     }
 
@@ -284,7 +289,7 @@ impl Problem<'_> {
     fn slices(&self, tile: Tile, gather: Gather, split: Split, shares: bool) -> u32 {
         /// Less than this isn't worth another pass over the output.
         const STEPS: u32 = 8;
-        let steps = steps(self.config, gather);
+        let steps = steps(self.config, tile, gather);
         let samples = split.largest().max(1);
         let [columns, kernels] =
             if shares { [samples * self.output.pixels(), 1] } else { [self.output.pixels(), samples] };
@@ -302,13 +307,13 @@ impl Problem<'_> {
             (wanted as u32).min(steps / STEPS)
         };
         // Sums that take several dispatches aren't sliced as well.
-        if steps > LOOP_STEPS / Tile::DEPTH || !fits(wanted) { 1 } else { wanted.max(1) }
+        if steps > LOOP_STEPS / tile.depth || !fits(wanted) { 1 } else { wanted.max(1) }
     }
 }
 
 /// Steps of an output's sum.
-pub(crate) fn steps(config: &Config, gather: Gather) -> u32 {
-    let depth = Tile::DEPTH as usize;
+pub(crate) fn steps(config: &Config, tile: Tile, gather: Gather) -> u32 {
+    let depth = tile.depth as usize;
     let steps = match gather {
         Gather::Taps => config.taps().saturating_mul(config.in_channels_per_group().div_ceil(depth)),
         Gather::Any | Gather::Points | Gather::Quads => config.reduction_len().div_ceil(depth),
@@ -351,6 +356,26 @@ mod tests {
         let last = dynamic(64, 64, 3).layout(Layout::Nhwc);
         assert_eq!(gather(last, [1, 64, 28, 28]), Gather::Quads);
         assert_eq!(gather(dynamic(18, 64, 3).layout(Layout::Nhwc), [1, 18, 28, 28]), Gather::Any);
+    }
+
+    #[test]
+    fn larger_tiles_are_taken_only_where_limits_allow() {
+        let tile = |invocations, workgroup_bytes, forced| {
+            let config = dynamic(64, 256, 5).build().unwrap();
+            let defaults = Limits::new(&wgpu::Limits::default());
+            let limits = Limits { invocations, workgroup_bytes, forced, ..defaults };
+            let input = Shape::new(32, 64, 56, 56).unwrap();
+            let plan =
+                super::choose(&limits, &config, Stored::F32, &Packing::new(&config), input, false).unwrap();
+            convolution(plan).tile
+        };
+        assert_eq!(tile(1024, 48 << 10, None), Tile::DEEP);
+        assert_eq!(tile(256, 16 << 10, None), Tile::HUGE);
+        assert_eq!(tile(128, 48 << 10, None), Tile::LARGE);
+        // What is forced must fit, too.
+        assert_eq!(tile(256, 32 << 10, Some(Choice::Deep)), Tile::DEEP);
+        assert_eq!(tile(256, 16 << 10, Some(Choice::Deep)), Tile::HUGE);
+        assert_eq!(tile(64, 16 << 10, Some(Choice::Huge)), Tile::LARGE);
     }
 
     #[test]

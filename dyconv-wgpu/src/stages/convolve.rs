@@ -14,7 +14,6 @@ use crate::params::{
 };
 use crate::plan::{self, Plan};
 use crate::stream::{Binding, WgpuStream};
-use crate::tile::Tile;
 
 /// What a convolution reads and writes.
 pub(super) struct Tensors<'a> {
@@ -177,8 +176,8 @@ fn tiled(
     let sums_len =
         if means.is_some() { (params.kernels * channels * params.column_tiles) as usize } else { 1 };
     let sums = stream.take(sums_len)?;
-    let total = plan::steps(layer.config(), convolution.gather);
-    for range in steps(total, LOOP_STEPS / Tile::DEPTH) {
+    let total = plan::steps(layer.config(), convolution.tile, convolution.gather);
+    for range in steps(total, LOOP_STEPS / convolution.tile.depth) {
         let emits = means.is_some() && range.end == total;
         let params = ConvolveParams {
             flags: params.flags | part_flags(&range, total) | if emits { EMITS } else { 0 },
@@ -210,7 +209,7 @@ fn sliced(
     mut bindings: Bindings,
     outputs: usize,
 ) -> Result<()> {
-    let total = plan::steps(layer.config(), convolution.gather);
+    let total = plan::steps(layer.config(), convolution.tile, convolution.gather);
     params.slice_steps = total.div_ceil(plan.slices);
     params.slices = total.div_ceil(params.slice_steps);
     params.slice_stride = outputs as u32;
@@ -295,7 +294,7 @@ fn geometry_params(layer: &WgpuLayer, checked: &CheckedCall) -> ConvolveParams {
 pub(super) fn tile(params: &mut ConvolveParams, convolution: Convolution) -> u64 {
     let Convolution { tile, gather, .. } = convolution;
     if gather == Gather::Taps {
-        params.chunks = params.depth.div_ceil(Tile::DEPTH);
+        params.chunks = params.depth.div_ceil(tile.depth);
     }
     params.row_tiles = params.rows.div_ceil(tile.rows);
     params.column_tiles = (params.samples * params.pixels).div_ceil(tile.columns);

@@ -40,7 +40,7 @@ pub(super) fn record(
     let unused = stream.take(1)?;
     let sums = stream.bind(&unused, 0, 1)?;
     // Only what it needs of the epilogue's: none of it applies.
-    let mut params = pointwise(&finishing, tiles, kernel_len(layer));
+    let mut params = pointwise(&finishing, tiles, products, kernel_len(layer));
     let workgroups = tile(&mut params, products);
     let count = finishing.kernels as usize * points;
     let kernels = stream.bind(&kernels, 0, count * kernel_len(layer))?;
@@ -141,8 +141,14 @@ fn input(
 }
 
 /// The products: a 1×1 convolution, channels first, whose pixels are tiles, with a kernel for every point.
-fn pointwise(finishing: &ConvolveParams, tiles: Tiles, kernel_len: usize) -> ConvolveParams {
+fn pointwise(
+    finishing: &ConvolveParams,
+    tiles: Tiles,
+    products: Convolution,
+    kernel_len: usize,
+) -> ConvolveParams {
     let pixels = tiles.pixels as u32;
+    let steps = finishing.depth.div_ceil(products.tile.depth);
     ConvolveParams {
         input_height: 1,
         input_width: pixels,
@@ -164,9 +170,9 @@ fn pointwise(finishing: &ConvolveParams, tiles: Tiles, kernel_len: usize) -> Con
         input_pixel: 1,
         output_channel: pixels,
         output_pixel: 1,
-        end: finishing.depth.div_ceil(crate::tile::Tile::DEPTH),
+        end: steps,
         slices: 1,
-        slice_steps: finishing.depth.div_ceil(crate::tile::Tile::DEPTH),
+        slice_steps: steps,
         ..ConvolveParams::default()
     }
 }

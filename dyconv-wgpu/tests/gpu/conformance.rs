@@ -22,9 +22,10 @@ dyconv_core::conformance_tests!(
     required = is_required(),
 );
 
-/// In one part, on an adapter of WebGPU's defaults.
+/// In one part, on an adapter of WebGPU's defaults where they are enough.
 fn forced(choice: Choice) -> Result<WgpuBackend> {
-    WgpuBackend::builder().default_limits(true).force(choice).build()
+    let are_enough = !matches!(choice, Choice::Deep | Choice::WinogradDeep);
+    WgpuBackend::builder().default_limits(are_enough).force(choice).build()
 }
 
 /// Modules that make a choice wherever it fits, and a test that none is left out.
@@ -48,6 +49,8 @@ macro_rules! forced {
 }
 
 forced! {
+    deep: Deep;
+    deep_f16: Deep, F16;
     huge: Huge;
     large: Large;
     small: Small;
@@ -66,6 +69,8 @@ forced! {
     winograd_f2: WinogradF2;
     winograd_f2_f16: WinogradF2, F16;
     winograd_f4: WinogradF4;
+    winograd_in_huge_tiles: WinogradHuge;
+    winograd_in_deep_tiles: WinogradDeep;
 }
 
 // With the adapter's own f16, where it has that.

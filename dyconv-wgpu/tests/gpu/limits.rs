@@ -5,6 +5,8 @@ use dyconv_core::{
     Reference, Shape, Tensor, reference,
 };
 
+use dyconv_wgpu::Choice;
+
 use crate::support::{agrees, close, image, layer, options, with_backend};
 
 /// The limits that every WebGPU device must have, from the specification; nothing more may be asked for.
@@ -26,6 +28,23 @@ fn default_limits_are_exactly_webgpus() {
             assert!(backend.device().features().is_empty(), "{:?}", backend.device().features());
         },
     );
+}
+
+/// Also that the suite's module of that name tests what it says.
+#[test]
+fn deeper_steps_are_for_devices_that_allow_them() {
+    for default_limits in [true, false] {
+        with_backend(
+            |builder| builder.default_limits(default_limits).force(Choice::Deep),
+            |backend| {
+                let prepared = backend.prepare(&layer(options(3, 5)), &Prepare::default()).unwrap();
+                let plan = backend.plan(&prepared, Shape::new(1, 3, 9, 9).unwrap()).unwrap();
+                let allows = backend.device().limits().max_compute_workgroup_storage_size >= 32 << 10;
+                assert_eq!(plan.name.contains("tiled 128×128×32"), allows, "{}", plan.name);
+                assert!(!(default_limits && allows));
+            },
+        );
+    }
 }
 
 #[test]
