@@ -100,10 +100,7 @@ fn load_kernel(thread: u32, kernel: u32, group: u32, first_row: u32, first: u32)
 
 // Where an output lies, from the output's start.
 fn place(kernel: u32, channel: u32, column: u32) -> u32 {
-    let sample = column / params.pixels + kernel * params.samples;
-    let channels = params.groups * params.rows;
-    return sample * channels * params.pixels + channel * params.output_channel
-        + column % params.pixels * params.output_pixel;
+    return place_of(column / params.pixels + kernel * params.samples, channel, column % params.pixels);
 }
 
 // Writes the tile's channel sums, [kernel][channel][column tile], from what the threads of a row summed:

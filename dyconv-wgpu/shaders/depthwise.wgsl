@@ -1,4 +1,4 @@
-// Step 4 where every group has one input channel: one thread per output, in the output's own order.
+// Step 4 where every group has one input channel: a unit is one output pixel of a channel.
 // Kernels lie as [tap][channel], so that channels-last neighbours read neighbours.
 
 @group(0) @binding(1) var<storage, read> input: array<f32>;
@@ -9,20 +9,12 @@ fn depthwise(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
+    finish_outputs(workgroup_number(id, grid), thread);
+}
+
+fn finish_unit(sample: u32, channel: u32, pixel: u32, terms: Terms) -> f32 {
     let channels = params.groups * params.rows;
-    let index = workgroup_number(id, grid) * 64u + thread;
-    let sample = index / (channels * params.pixels);
-    if sample >= params.kernels * params.samples {
-        return;
-    }
-    var channel = index % channels;
-    var pixel = index / channels % params.pixels;
-    if params.channels_last == 0u {
-        channel = index / params.pixels % channels;
-        pixel = index % params.pixels;
-    }
-    let kernel = sample / params.samples;
-    let taps = kernel * params.kernel_stride + channel;
+    let taps = sample / params.samples * params.kernel_stride + channel;
     let input_pixels = params.input_height * params.input_width;
     let start = params.input_base + sample * params.groups * input_pixels
         + channel / params.rows * params.input_channel;
@@ -42,5 +34,5 @@ fn depthwise(
             }
         }
     }
-    finish(sum, terms_of(kernel, channel), index);
+    return finish(sum, terms, place_of(sample, channel, pixel));
 }

@@ -33,6 +33,8 @@ struct ConvolveParams {
     // Kernels, and samples that share one: (N, 1) for a dynamic layer, (1, N) for a static one.
     kernels: u32,
     samples: u32,
+    // Tiles of output channels, and of columns. Where outputs are finished unit by unit and summed: blocks of `lanes`
+    // channels, and parts of a channel's units.
     row_tiles: u32,
     column_tiles: u32,
     // 32-bit words from one kernel (or expert) to the next, and from its start to its bias.
@@ -65,6 +67,10 @@ struct ConvolveParams {
     tiles_across: u32,
     tiles: u32,
     tile_pixels: u32,
+    // Where outputs are finished unit by unit: a channel's units in a sample, and the channels of a workgroup that sums
+    // them, a power of two up to 64.
+    units: u32,
+    lanes: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: ConvolveParams;
@@ -94,6 +100,12 @@ fn terms_of(kernel: u32, channel: u32) -> Terms {
         terms.shift = norm[params.groups * params.rows + channel];
     }
     return terms;
+}
+
+// Where an output lies, from the output's start.
+fn place_of(sample: u32, channel: u32, pixel: u32) -> u32 {
+    return sample * params.groups * params.rows * params.pixels + channel * params.output_channel
+        + pixel * params.output_pixel;
 }
 
 // Writes and returns one output, or its sum so far; `index` counts from the output's start.

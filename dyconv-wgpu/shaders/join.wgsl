@@ -1,5 +1,5 @@
 // Step 4, second half, where several workgroups shared each tile: adds their slices of every output's sum in
-// a fixed order, and finishes it. One thread per output, in the output's own order.
+// a fixed order, and finishes it. A unit is one output pixel of a channel.
 
 @group(0) @binding(1) var<storage, read> slices: array<f32>;
 
@@ -9,16 +9,14 @@ fn join(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let channels = params.groups * params.rows;
-    let index = workgroup_number(id, grid) * 64u + thread;
-    let sample = index / (channels * params.pixels);
-    if sample >= params.kernels * params.samples {
-        return;
-    }
+    finish_outputs(workgroup_number(id, grid), thread);
+}
+
+fn finish_unit(sample: u32, channel: u32, pixel: u32, terms: Terms) -> f32 {
+    let place = place_of(sample, channel, pixel);
     var sum = 0.0;
     for (var slice = 0u; slice < params.slices; slice++) {
-        sum += slices[slice * params.slice_stride + index];
+        sum += slices[slice * params.slice_stride + place];
     }
-    let channel = index / params.output_channel % channels;
-    finish(sum, terms_of(sample / params.samples, channel), index);
+    return finish(sum, terms, place);
 }

@@ -19,11 +19,11 @@ pub(crate) enum Kernel {
     Attention,
     Aggregate(Stored),
     Convolve(Convolution),
-    Join(Source),
+    Join(Source, Outputs),
     WinogradKernels(Size, Stored),
     WinogradInput(Size),
-    WinogradOutput(Size, Source),
-    Depthwise,
+    WinogradOutput(Size, Source, Outputs),
+    Depthwise(Outputs),
     Moments,
     Normalize,
     Train(TrainKernel),
@@ -64,6 +64,15 @@ pub(crate) enum Gather {
     Quads,
 }
 
+/// Who finishes which outputs, in a kernel that finishes them unit by unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Outputs {
+    /// One thread per unit.
+    Each,
+    /// Threads with some units each, who add their channel sums.
+    Summed,
+}
+
 /// Where a tile's kernels come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
@@ -76,22 +85,19 @@ pub(crate) enum Source {
 impl Kernel {
     /// Every kernel that there is; only a few are ever made into pipelines.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let mut all = vec![
-            Self::Pool,
-            Self::PoolMax,
-            Self::Relayout,
-            Self::Attention,
-            Self::Join(Source::Kernels),
-            Self::Join(Source::Experts),
-            Self::Depthwise,
-            Self::Moments,
-            Self::Normalize,
-        ];
+        let mut all =
+            vec![Self::Pool, Self::PoolMax, Self::Relayout, Self::Attention, Self::Moments, Self::Normalize];
+        for outputs in [Outputs::Each, Outputs::Summed] {
+            all.push(Self::Depthwise(outputs));
+            for source in [Source::Kernels, Source::Experts] {
+                all.push(Self::Join(source, outputs));
+                all.extend(Size::ALL.map(|size| Self::WinogradOutput(size, source, outputs)));
+            }
+        }
         all.extend(Stored::ALL.map(Self::Aggregate));
         for size in Size::ALL {
             all.extend(Stored::ALL.map(|stored| Self::WinogradKernels(size, stored)));
             all.push(Self::WinogradInput(size));
-            all.extend([Source::Kernels, Source::Experts].map(|source| Self::WinogradOutput(size, source)));
         }
         for tile in Tile::ALL {
             for gather in [Gather::Any, Gather::Taps, Gather::Points, Gather::Quads] {
@@ -123,11 +129,11 @@ impl Kernel {
             Self::Attention => "attention",
             Self::Aggregate(_) => "aggregate",
             Self::Convolve(_) => "convolve",
-            Self::Join(_) => "join",
+            Self::Join(..) => "join",
             Self::WinogradKernels(..) => "winograd_kernels",
             Self::WinogradInput(_) => "winograd_input",
             Self::WinogradOutput(..) => "winograd_output",
-            Self::Depthwise => "depthwise",
+            Self::Depthwise(_) => "depthwise",
             Self::Moments => "moments",
             Self::Normalize => "normalize_batch",
             Self::Train(kernel) => kernel.entry_point(),
@@ -142,7 +148,7 @@ impl Kernel {
             Self::Relayout => "relayout",
             Self::Attention => "attention",
             Self::Aggregate(_) | Self::WinogradKernels(..) => "aggregate",
-            Self::Convolve(_) | Self::Join(_) | Self::Depthwise => "convolve",
+            Self::Convolve(_) | Self::Join(..) | Self::Depthwise(_) => "convolve",
             Self::WinogradInput(_) | Self::WinogradOutput(..) => "convolve",
             Self::Moments | Self::Normalize => "normalize",
             Self::Train(kernel) => kernel.stage(),
@@ -159,9 +165,9 @@ impl Kernel {
             Self::Aggregate(_) => &[Read, Read, Read, Write],
             Self::Normalize => &[Read, Read, Read, Read, Read, Write],
             Self::Convolve(Convolution { source, .. })
-            | Self::Join(source)
-            | Self::WinogradOutput(_, source) => source.storage(),
-            Self::Depthwise => Source::Kernels.storage(),
+            | Self::Join(source, _)
+            | Self::WinogradOutput(_, source, _) => source.storage(),
+            Self::Depthwise(_) => Source::Kernels.storage(),
             Self::Train(kernel) => kernel.storage(),
         }
     }
@@ -181,22 +187,23 @@ impl Kernel {
             Self::Attention => &[GRID, EXP, ACTIVATE, include_str!("../shaders/attention.wgsl")],
             Self::Aggregate(stored) => &[stored.wgsl(), GRID, include_str!("../shaders/aggregate.wgsl")],
             Self::Convolve(convolution) => return convolution.wgsl(&[GRID, EXP, ACTIVATE, EPILOGUE]),
-            Self::Join(source) => {
+            Self::Join(source, outputs) => {
                 let join = include_str!("../shaders/join.wgsl");
-                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, source.wgsl(), join]
+                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, source.wgsl(), outputs.wgsl(), join]
             }
             Self::WinogradKernels(size, stored) => {
                 let kernels = include_str!("../shaders/winograd/kernels.wgsl");
                 &[stored.wgsl(), GRID, size.wgsl(), kernels]
             }
             Self::WinogradInput(size) => &[GRID, size.wgsl(), include_str!("../shaders/winograd/input.wgsl")],
-            Self::WinogradOutput(size, source) => {
+            Self::WinogradOutput(size, source, outputs) => {
                 let output = include_str!("../shaders/winograd/output.wgsl");
-                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, source.wgsl(), size.wgsl(), output]
+                let own = [source.wgsl(), outputs.wgsl(), size.wgsl(), output];
+                &[&[floats, GRID, EXP, ACTIVATE, EPILOGUE], &own[..]].concat()
             }
-            Self::Depthwise => {
+            Self::Depthwise(outputs) => {
                 let depthwise = include_str!("../shaders/depthwise.wgsl");
-                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, kernels, depthwise]
+                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, kernels, outputs.wgsl(), depthwise]
             }
             Self::Moments => &[GRID, include_str!("../shaders/moments.wgsl")],
             Self::Normalize => &[GRID, EXP, ACTIVATE, include_str!("../shaders/normalize.wgsl")],
@@ -225,6 +232,19 @@ impl Gather {
             Self::Taps => include_str!("../shaders/gather/taps.wgsl"),
             Self::Points => include_str!("../shaders/gather/points.wgsl"),
             Self::Quads => include_str!("../shaders/gather/quads.wgsl"),
+        }
+    }
+}
+
+impl Outputs {
+    pub(crate) fn new(sums: bool) -> Self {
+        if sums { Self::Summed } else { Self::Each }
+    }
+
+    fn wgsl(self) -> &'static str {
+        match self {
+            Self::Each => include_str!("../shaders/outputs/each.wgsl"),
+            Self::Summed => include_str!("../shaders/outputs/summed.wgsl"),
         }
     }
 }

@@ -39,8 +39,10 @@
 //!   load them; where there are few tiles, several workgroups share an output's sum and a fifth kernel joins them in
 //!   a fixed order. 3×3 layers of many channels and pixels go by Winograd's tiles: their kernels and input are
 //!   transformed, multiplied as a 1×1 convolution, and transformed back. Batch norm that isn't folded takes one more
-//!   kernel, and the batch's statistics four. A layer asked to [emit sums](dyconv_core::Call::emit_sums) writes them
-//!   tile by tile as it convolves directly, so that the next layer's pool is a small reduction.
+//!   kernel, and the batch's statistics four. A layer asked to [emit sums](dyconv_core::Call::emit_sums) has whichever
+//!   kernel finishes its outputs (tiles, depthwise, Winograd's last, the one that joins slices) add them, so that the
+//!   next layer's pool is a small reduction. Only where batch norm isn't folded, and where tiles of several samples
+//!   would have to be padded too much, is it a pass over the output.
 //! - Which tile, and how the rest is done, is chosen from configuration, shape and limits, never by timing;
 //!   `plan` says it in words and figures. Activation, stride, padding and so on are uniforms: a pipeline is made when
 //!   first needed, and serves many layers.

@@ -145,6 +145,8 @@ uniforms! {
         tiles_across: u32,
         tiles: u32,
         tile_pixels: u32,
+        units: u32,
+        lanes: u32,
     }
 
     WinogradKernelsParams {

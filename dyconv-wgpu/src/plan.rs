@@ -4,7 +4,7 @@
 use dyconv_core::{Accuracy, Config, Geometry, Layout, Prepared, Result, Shape};
 
 use crate::choice::Choice;
-use crate::kernel::{Convolution, Gather, Kernel, Source};
+use crate::kernel::{Convolution, Gather, Kernel, Outputs, Source};
 use crate::layer::WgpuLayer;
 use crate::limits::{ELEMENT, LOOP_STEPS, Limits, Split, exceeded, index};
 use crate::pack::Packing;
@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     pub(crate) shares: bool,
     /// Workgroups that share an output's sum.
     pub(crate) slices: u32,
-    /// Whether tiles write their channel sums.
+    /// Whether the kernel that finishes outputs writes their channel sums.
     pub(crate) emits: bool,
     /// Winograd's tiles, whose products the kernel is for.
     pub(crate) winograd: Option<Tiles>,
@@ -62,9 +62,9 @@ fn choose(
     let problem = Problem { config, stored, kernel: packing.stride, input, output, limits };
     check_extents(config, &config.geometry(input.height(), input.width())?)?;
     if config.is_depthwise() {
-        return problem.depthwise();
+        return problem.depthwise(emits);
     }
-    match problem.winograd()? {
+    match problem.winograd(emits)? {
         Some(plan) => Ok(plan),
         None => problem.tiled(emits),
     }
@@ -95,18 +95,18 @@ struct Problem<'a> {
 }
 
 impl Problem<'_> {
-    fn depthwise(&self) -> Result<Plan> {
+    fn depthwise(&self, emits: bool) -> Result<Plan> {
         let width = self.config.kernel_size()[1] as u64;
         if width > u64::from(LOOP_STEPS) {
             return Err(exceeded("width of a depthwise kernel", width, u64::from(LOOP_STEPS)));
         }
         let split = if self.is_static() { self.parts()? } else { self.parts_with_kernels()? };
         Ok(Plan {
-            kernel: Kernel::Depthwise,
+            kernel: Kernel::Depthwise(Outputs::new(emits)),
             split,
             shares: self.is_static(),
             slices: 1,
-            emits: false,
+            emits,
             winograd: None,
         })
     }
@@ -121,11 +121,6 @@ impl Problem<'_> {
         let [columns, kernels] = if shares { [samples * pixels, 1] } else { [pixels, samples] };
         let tile = self.tile(rows, columns, kernels * groups)?;
 
-        // Tiles that add channel sums belong to one sample each, unless that pads too much.
-        let padded = pixels.next_multiple_of(tile.columns as usize);
-        let emits = emits && (!shares || padded * 7 <= pixels * 8);
-        let shares = shares && !emits;
-
         let gather = self.gather(tile);
         let is_fused = !self.is_static() && self.fits_fused(tile) && self.wants_fused(tile);
         let split = if is_fused || self.is_static() { whole } else { self.parts_with_kernels()? };
@@ -134,11 +129,16 @@ impl Problem<'_> {
         let stored = if is_fused || self.is_static() { self.stored } else { Stored::F32 };
         let kernel = Kernel::Convolve(Convolution { tile, gather, source, stored });
         let slices = self.slices(tile, gather, split, shares);
-        Ok(Plan { kernel, split, shares, slices, emits: emits && slices == 1, winograd: None })
+        // What joins slices knows each output's sample. Tiles that add channel sums belong to one sample each, unless
+        // that pads too much.
+        let padded = pixels.next_multiple_of(tile.columns as usize);
+        let emits = emits && (slices > 1 || !shares || padded * 7 <= pixels * 8);
+        let shares = shares && (slices > 1 || !emits);
+        Ok(Plan { kernel, split, shares, slices, emits, winograd: None })
     }
 
     /// The plan by Winograd, where it fits and is cheaper.
-    fn winograd(&self) -> Result<Option<Plan>> {
+    fn winograd(&self, emits: bool) -> Result<Option<Plan>> {
         let size = match self.limits.forced {
             Some(Choice::WinogradF2 | Choice::WinogradHuge | Choice::WinogradDeep) => Some(Size::Two),
             Some(Choice::WinogradF4) => Some(Size::Four),
@@ -174,7 +174,7 @@ impl Problem<'_> {
             source: Source::Kernels,
             stored: Stored::F32,
         });
-        Ok(Some(Plan { kernel, split, shares, slices: 1, emits: false, winograd: Some(tiles) }))
+        Ok(Some(Plan { kernel, split, shares, slices: 1, emits, winograd: Some(tiles) }))
     }
 
     /// The tiles, if any, that cost less than convolving directly: in multiply-adds, bytes counted as so many.
@@ -418,14 +418,30 @@ mod tests {
     }
 
     #[test]
+    fn whatever_finishes_outputs_emits_their_sums() {
+        let emits = |options, shape| plan(options, shape, Stored::F32, true).emits;
+        // Tiles, slices of them, Winograd's, depthwise.
+        assert!(emits(dynamic(64, 64, 5), [32, 64, 28, 28]));
+        assert!(emits(dynamic(512, 512, 3), [1, 512, 7, 7]));
+        assert!(emits(dynamic(256, 256, 3), [32, 256, 56, 56]));
+        assert!(emits(dynamic(64, 64, 3).groups(64), [1, 64, 28, 28]));
+        // Slices of tiles that samples share, which pad too much to emit sums themselves.
+        let of_static = Options { experts: 1, attention: None, ..dynamic(512, 512, 3) };
+        let shared = plan(of_static, [2, 512, 7, 7], Stored::F32, true);
+        assert!(shared.slices > 1 && shared.shares && shared.emits, "{shared:?}");
+    }
+
+    #[test]
     fn static_samples_share_tiles_unless_their_sums_are_wanted() {
         let of_static = Options { experts: 1, attention: None, ..dynamic(64, 64, 5) };
+        // So many samples that no tile's sums are sliced.
         let shares = |extent, emits| {
-            let plan = plan(of_static, [64, 64, extent, extent], Stored::F32, emits);
+            let plan = plan(of_static, [1024, 64, extent, extent], Stored::F32, emits);
+            assert_eq!(plan.slices, 1);
             (plan.shares, plan.emits)
         };
-        assert_eq!(shares(56, false), (true, false));
-        assert_eq!(shares(56, true), (false, true));
+        assert_eq!(shares(28, false), (true, false));
+        assert_eq!(shares(28, true), (false, true));
         // 49 pixels would leave a quarter of each tile empty.
         assert_eq!(shares(7, true), (true, false));
     }

@@ -1,5 +1,5 @@
-// Step 4 by Winograd, last part: transforms the products back and finishes the outputs, one thread per tile,
-// channel and sample.
+// Step 4 by Winograd, last part: transforms the products back and finishes the outputs. A unit is one tile of a
+// channel.
 
 @group(0) @binding(1) var<storage, read> products: array<f32>;
 
@@ -9,14 +9,12 @@ fn winograd_output(
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
+    finish_outputs(workgroup_number(id, grid), thread);
+}
+
+// Gives the sum of the tile's outputs.
+fn finish_unit(sample: u32, channel: u32, tile: u32, terms: Terms) -> f32 {
     let channels = params.groups * params.rows;
-    let index = workgroup_number(id, grid) * 64u + thread;
-    let tile = index % params.tile_pixels;
-    let channel = index / params.tile_pixels % channels;
-    let sample = index / (params.tile_pixels * channels);
-    if sample >= params.kernels * params.samples || tile >= params.tiles {
-        return;
-    }
     var columns: array<array<f32, TILE>, POINTS>;
     for (var x = 0u; x < POINTS; x++) {
         var points: array<f32, POINTS>;
@@ -31,10 +29,10 @@ fn winograd_output(
         }
         columns[x] = outputs(points);
     }
-    let terms = terms_of(sample / params.samples, channel);
     let height = params.pixels / params.output_width;
     let top = tile / params.tiles_across * TILE;
     let left = tile % params.tiles_across * TILE;
+    var sum = 0.0;
     for (var y = 0u; y < TILE; y++) {
         var row: array<f32, POINTS>;
         for (var x = 0u; x < POINTS; x++) {
@@ -44,10 +42,9 @@ fn winograd_output(
         for (var x = 0u; x < TILE; x++) {
             if top + y < height && left + x < params.output_width {
                 let pixel = (top + y) * params.output_width + left + x;
-                let place = sample * channels * params.pixels + channel * params.output_channel
-                    + pixel * params.output_pixel;
-                finish(values[x], terms, place);
+                sum += finish(values[x], terms, place_of(sample, channel, pixel));
             }
         }
     }
+    return sum;
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use dyconv_core::{Activation, CheckedCall, Layout, Prepared, Result};
 
-use super::{elementwise, pool, winograd};
+use super::outputs::{self, Means, Units};
+use super::{pool, winograd};
 use crate::kernel::{Convolution, Gather, Kernel};
 use crate::layer::WgpuLayer;
 use crate::limits::{LOOP_STEPS, index, steps};
@@ -22,7 +23,7 @@ pub(super) struct Tensors<'a> {
     pub(super) residual: Option<&'a Allocation>,
     /// The function that is applied last.
     pub(super) activation: Activation,
-    /// Channel means of the output [N, C], if tiles are to emit what they are made of.
+    /// Channel means of the output [N, C], if the convolution is to emit what they are made of.
     pub(super) means: Option<&'a Allocation>,
 }
 
@@ -85,17 +86,16 @@ pub(super) fn record(
         output,
         attention,
     };
+    let means = tensors.means.map(|means| (means, part.clone()));
     match (plan.kernel, plan.winograd) {
         (Kernel::Convolve(products), Some(tiles)) => {
-            winograd::record(stream, layer, (tiles, products), checked, params, bindings, part)
+            winograd::record(stream, layer, (tiles, products), checked, params, bindings, (part, means))
         }
         (Kernel::Convolve(convolution), None) if plan.slices > 1 => {
-            sliced(stream, layer, plan, convolution, params, bindings, part.len() * output_len)
+            sliced(stream, layer, plan, convolution, params, bindings, means)
         }
-        (Kernel::Convolve(convolution), None) => {
-            tiled(stream, layer, convolution, params, &bindings, tensors.means.map(|means| (means, part)))
-        }
-        (kernel, _) => depthwise(stream, layer, kernel, params, &bindings),
+        (Kernel::Convolve(convolution), None) => tiled(stream, layer, convolution, params, &bindings, means),
+        _ => depthwise(stream, layer, params, &bindings, means),
     }
 }
 
@@ -169,7 +169,7 @@ fn tiled(
     convolution: Convolution,
     mut params: ConvolveParams,
     bindings: &Bindings,
-    means: Option<(&Allocation, Range<usize>)>,
+    means: Option<Means<'_>>,
 ) -> Result<()> {
     let workgroups = tile(&mut params, convolution);
     let channels = params.groups * params.rows;
@@ -191,9 +191,9 @@ fn tiled(
         bindings.dispatch(stream, Kernel::Convolve(convolution), &params, sums, workgroups)?;
     }
     match means {
-        Some((means, part)) => {
+        Some(means) => {
             let extents = [channels, params.column_tiles, params.pixels].map(|extent| extent as usize);
-            pool::mean_of_sums(stream, &sums, extents, means, part)
+            pool::mean_of_sums(stream, &sums, extents, means)
         }
         None => Ok(()),
     }
@@ -207,8 +207,10 @@ fn sliced(
     convolution: Convolution,
     mut params: ConvolveParams,
     mut bindings: Bindings,
-    outputs: usize,
+    means: Option<Means<'_>>,
 ) -> Result<()> {
+    let samples = params.kernels as usize * params.samples as usize;
+    let outputs = samples * layer.config().out_channels() * params.pixels as usize;
     let total = plan::steps(layer.config(), convolution.tile, convolution.gather);
     params.slice_steps = total.div_ceil(plan.slices);
     params.slices = total.div_ceil(params.slice_steps);
@@ -220,31 +222,33 @@ fn sliced(
     let first = ConvolveParams { flags: IS_PART, end: total, output_base: slices.base, ..params };
     let output = std::mem::replace(&mut bindings.output, slices.clone());
     let sums = stream.bind(&unused, 0, 1)?;
-    bindings.dispatch(stream, Kernel::Convolve(convolution), &first, sums.clone(), workgroups)?;
+    bindings.dispatch(stream, Kernel::Convolve(convolution), &first, sums, workgroups)?;
     bindings.output = output;
     bindings.input = slices;
-    bindings.dispatch(stream, Kernel::Join(convolution.source), &params, sums, elementwise(outputs))
+    let join = |outputs| Kernel::Join(convolution.source, outputs);
+    let units = Units { count: params.pixels, steps: params.slices + 2 };
+    outputs::record(stream, join, params, &bindings, units, means)
 }
 
-/// One thread per output, in as many dispatches as its sum takes.
+/// Output by output, in as many dispatches as its sum takes.
 fn depthwise(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
-    kernel: Kernel,
     params: ConvolveParams,
     bindings: &Bindings,
+    means: Option<Means<'_>>,
 ) -> Result<()> {
-    let samples = params.kernels as usize * params.samples as usize;
-    let workgroups = elementwise(samples * layer.config().out_channels() * params.pixels as usize);
     let taps = index("products of one output", layer.config().reduction_len())?;
     // Whole rows of the kernel.
     let most = (LOOP_STEPS / params.kernel_width).max(1) * params.kernel_width;
-    let unused = stream.take(1)?;
     for range in steps(taps, most) {
         let flags = params.flags | part_flags(&range, taps);
         let params = ConvolveParams { flags, first: range.start, end: range.end, ..params };
-        let sums = stream.bind(&unused, 0, 1)?;
-        bindings.dispatch(stream, kernel, &params, sums, workgroups)?;
+        // A tap each, and the loops around them.
+        let taps_here = range.end - range.start;
+        let units = Units { count: params.pixels, steps: taps_here + taps_here / params.kernel_width + 2 };
+        let means = means.clone().filter(|_| range.end == taps);
+        outputs::record(stream, Kernel::Depthwise, params, bindings, units, means)?;
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ fn convolve_parts(
             Some(_) if !plan.aggregates() => None,
             Some(_) => Some(aggregate::record(stream, layer, weights, part.clone())?),
             // The depthwise kernel reads floats.
-            None if plan.kernel == Kernel::Depthwise && layer.stored != Stored::F32 => {
+            None if matches!(plan.kernel, Kernel::Depthwise(_)) && layer.stored != Stored::F32 => {
                 Some(aggregate::record(stream, layer, None, 0..1)?)
             }
             None => None,

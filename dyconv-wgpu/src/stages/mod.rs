@@ -8,6 +8,7 @@ pub(crate) mod backward;
 mod convolve;
 mod forward;
 mod normalize;
+mod outputs;
 mod pool;
 mod relayout;
 mod winograd;

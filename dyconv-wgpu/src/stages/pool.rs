@@ -1,11 +1,11 @@
 //! Step 1: means over the pixels; and the maximum over windows.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use dyconv_core::{Handle, Layout, Pool, Result, Shape, Tensor, reference};
 
 use super::elementwise;
+use super::outputs::Means;
 use crate::kernel::{Kernel, THREADS};
 use crate::limits::{LOOP_STEPS, index, steps};
 use crate::memory::Allocation;
@@ -42,15 +42,14 @@ pub(super) fn per_sample(
     Ok(output)
 }
 
-/// Channel means of a part of a batch from the channel sums that a convolution's tiles emitted, [part][C][tiles].
+/// Channel means of a part of a batch from the channel sums that a convolution emitted, [part][C][sums].
 pub(super) fn mean_of_sums(
     stream: &mut WgpuStream,
     sums: &Allocation,
-    [channels, tiles, pixels]: [usize; 3],
-    means: &Allocation,
-    part: Range<usize>,
+    [channels, count, pixels]: [usize; 3],
+    (means, part): Means<'_>,
 ) -> Result<()> {
-    let shape = Shape::new(part.len(), channels, 1, tiles)?;
+    let shape = Shape::new(part.len(), channels, 1, count)?;
     let input = stream.bind(sums, 0, shape.len())?;
     let target = stream.bind(means, part.start * channels, part.len() * channels)?;
     sum_pixels(stream, shape, Layout::Nchw, index("pixels", pixels)?, [input, target], None)
@@ -97,16 +96,25 @@ fn sum_pixels(
     Ok(())
 }
 
-/// Channels per workgroup: as many as are neighbours in memory, or so many that each thread has some pixels
-/// of its own to add before it meets the others.
+/// Pixels that a thread adds before it meets the others.
+pub(super) const PIXELS_PER_THREAD: usize = 16;
+
+/// Channels per workgroup, a power of two.
 pub(super) fn lanes(shape: Shape, layout: Layout) -> usize {
-    const PIXELS_PER_THREAD: usize = 16;
+    let [channels, pixels] = [shape.channels(), shape.pixels()];
+    lanes_for(channels, pixels, PIXELS_PER_THREAD, layout == Layout::Nhwc)
+}
+
+/// Channels per workgroup: as many as are neighbours in memory, or so many that each thread has `each` pixels of its own
+/// to add before it meets the others.
+pub(super) fn lanes_for(channels: usize, pixels: usize, each: usize, are_neighbours: bool) -> usize {
     let threads = THREADS as usize;
-    let wanted = match layout {
-        Layout::Nhwc => threads,
-        Layout::Nchw => threads / shape.pixels().div_ceil(PIXELS_PER_THREAD).min(threads).next_power_of_two(),
+    let wanted = if are_neighbours {
+        threads
+    } else {
+        threads / pixels.div_ceil(each).min(threads).next_power_of_two()
     };
-    shape.channels().next_power_of_two().min(wanted)
+    channels.next_power_of_two().min(wanted)
 }
 
 /// The mean over all pixels as a tensor N×C×1×1.

@@ -7,6 +7,7 @@ use dyconv_core::{CheckedCall, Prepared, Result};
 
 use super::convolve::{Bindings, tile};
 use super::elementwise;
+use super::outputs::{self, Means, Units};
 use crate::kernel::{Convolution, Kernel, Source};
 use crate::layer::WgpuLayer;
 use crate::limits::index;
@@ -24,7 +25,7 @@ pub(super) fn record(
     checked: &CheckedCall,
     mut finishing: ConvolveParams,
     mut bindings: Bindings,
-    part: Range<usize>,
+    (part, means): (Range<usize>, Option<Means<'_>>),
 ) -> Result<()> {
     let samples = part.len();
     let points = tiles.size.points();
@@ -32,6 +33,8 @@ pub(super) fn record(
     finishing.tiles_across = tiles.across as u32;
     finishing.tiles = tiles.count as u32;
     finishing.tile_pixels = tiles.pixels as u32;
+    // Products lie channel by channel, whatever the layout.
+    finishing.channels_last = 0;
     let kernels = kernels(stream, layer, tiles, &finishing, &bindings, part)?;
     let images = input(stream, tiles, checked, &finishing, &bindings, samples)?;
 
@@ -54,18 +57,14 @@ pub(super) fn record(
         output: summed.clone(),
         attention: None,
     };
-    multiplying.dispatch(stream, Kernel::Convolve(products), &params, sums.clone(), workgroups)?;
+    multiplying.dispatch(stream, Kernel::Convolve(products), &params, sums, workgroups)?;
 
     bindings.input = summed;
     let source = if bindings.attention.is_some() { Source::Experts } else { Source::Kernels };
-    let threads = samples * outputs * tiles.pixels;
-    bindings.dispatch(
-        stream,
-        Kernel::WinogradOutput(tiles.size, source),
-        &finishing,
-        sums,
-        elementwise(threads),
-    )
+    let output = |outputs| Kernel::WinogradOutput(tiles.size, source, outputs);
+    // Each point once, each output once, and the loops around them.
+    let units = Units { count: finishing.tiles, steps: 3 * points as u32 };
+    outputs::record(stream, output, finishing, &bindings, units, means)
 }
 
 /// Elements of the kernel of one point.

@@ -7,5 +7,6 @@ mod limits;
 mod memory;
 mod steady;
 mod streams;
+mod sums;
 mod support;
 mod training;

@@ -1,0 +1,45 @@
+// Who finishes which outputs, where the next layer's pool wants their channel sums, [sample][channel][part].
+//
+// As in `pool`: a workgroup takes `lanes` neighbouring channels of one sample and a part of their units, which the
+// threads of a channel share. The sum's tree depends on the shape alone.
+
+var<workgroup> partial: array<f32, 64>;
+
+fn finish_outputs(number: u32, thread: u32) {
+    let part = number % params.column_tiles;
+    let block = number / params.column_tiles % params.row_tiles;
+    let sample = number / (params.column_tiles * params.row_tiles);
+    if sample >= params.kernels * params.samples {
+        return;
+    }
+    let sharers = 64u / params.lanes;
+    var lane = thread / sharers;
+    var sharer = thread % sharers;
+    if params.channels_last != 0u {
+        lane = thread % params.lanes;
+        sharer = thread / params.lanes;
+    }
+    let channels = params.groups * params.rows;
+    let channel = block * params.lanes + lane;
+    let inside = channel < channels;
+    let length = (params.units + params.column_tiles - 1u) / params.column_tiles;
+    let end = min((part + 1u) * length, params.units);
+    var sum = 0.0;
+    if inside {
+        let terms = terms_of(sample / params.samples, channel);
+        for (var unit = part * length + sharer; unit < end; unit += sharers) {
+            sum += finish_unit(sample, channel, unit, terms);
+        }
+    }
+    partial[sharer * params.lanes + lane] = sum;
+    workgroupBarrier();
+    for (var step = 32u; step >= params.lanes; step /= 2u) {
+        if thread < step {
+            partial[thread] += partial[thread + step];
+        }
+        workgroupBarrier();
+    }
+    if inside && sharer == 0u {
+        sums[(sample * channels + channel) * params.column_tiles + part] = partial[lane];
+    }
+}

@@ -1,0 +1,139 @@
+//! Channel sums that layers emit for the next one's pool: from every kernel that finishes outputs, and of finished
+//! outputs alone.
+
+use dyconv_core::{
+    Activation, Backend, Call, DyConv2d, Layout, Options, Padding, Pool, Prepare, Reference, Shape, Tensor,
+    reference,
+};
+use dyconv_wgpu::{Choice, KernelTime, WgpuBackend, WgpuBuilder};
+
+use crate::support::{close, image, layer, options, with_backend};
+
+/// Layers whose outputs are finished by tiles, by `depthwise`, or by whatever a choice forces.
+fn kinds() -> [Options; 5] {
+    let activated = |options: Options| options.activation(Activation::HardSwish).bias(true);
+    let of_static = |options: Options| Options { experts: 1, attention: None, ..options };
+    [
+        activated(options(3, 5)),
+        of_static(options(3, 5)),
+        activated(options(6, 6).groups(6)),
+        of_static(options(6, 12).groups(6)).stride([2, 1]),
+        activated(options(4, 6).groups(2)),
+    ]
+}
+
+/// The means that a call attaches to its output are those of the output's elements. Gives input and output.
+fn emits_its_outputs_means(backend: &WgpuBackend, layer: &DyConv2d, shape: [usize; 4]) -> [Tensor; 2] {
+    let [batch, channels, height, width] = shape;
+    let host = image(Shape::new(batch, channels, height, width).unwrap(), layer.config().layout(), 3);
+    let prepared = backend.prepare(layer, &Prepare::default()).unwrap();
+    let mut stream = backend.stream().unwrap();
+    let x = backend.upload(&mut stream, host.view()).unwrap();
+    let y = backend.forward(&mut stream, &prepared, &Call::new(&x).emit_sums(true)).unwrap().output;
+    let means = backend.pool(&mut stream, &y, &Pool::GlobalMean).unwrap();
+    let means = backend.download(&mut stream, &means).unwrap();
+    let output = backend.download(&mut stream, &y).unwrap();
+    close(&means, &reference::pool(output.view(), &Pool::GlobalMean).unwrap());
+    [host, output]
+}
+
+#[test]
+fn every_kernel_that_finishes_outputs_emits_their_means() {
+    let choices = [None, Some(Choice::Sliced), Some(Choice::WinogradF2), Some(Choice::WinogradF4)];
+    for choice in choices {
+        let forced = |builder: WgpuBuilder| match choice {
+            Some(choice) => builder.force(choice),
+            None => builder,
+        };
+        with_backend(forced, |backend| {
+            for (i, kind) in kinds().into_iter().enumerate() {
+                for layout in [Layout::Nchw, Layout::Nhwc] {
+                    let layer = layer(kind.layout(layout));
+                    // One part of each channel; and several, the last one shorter.
+                    for extents in [[7, 5], [71, 67]] {
+                        println!("{choice:?}, kind {i}, {layout:?}, {extents:?}");
+                        emits_its_outputs_means(
+                            &backend,
+                            &layer,
+                            [3, kind.in_channels, extents[0], extents[1]],
+                        );
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Parts of a batch have their means where the batch has them.
+#[test]
+fn parts_of_a_batch_emit_their_own_means() {
+    with_backend(
+        |builder| builder.max_part_samples(2).max_workgroups(50),
+        |backend| {
+            for kind in kinds() {
+                emits_its_outputs_means(&backend, &layer(kind), [5, kind.in_channels, 9, 9]);
+            }
+        },
+    );
+}
+
+/// Sums that take several dispatches are emitted when they are finished, and not before.
+#[test]
+fn a_continued_sum_is_emitted_once_it_is_finished() {
+    // 90 300 products; and 66 002, of which all but three rows of the kernel lie in the padding.
+    let top = Padding::Explicit { top: 33_000, bottom: 0, left: 0, right: 0 };
+    let kinds = [
+        options(2, 2).groups(2).kernel_size([300, 301]).padding(Padding::Valid),
+        options(2, 2).groups(2).kernel_size([33_001, 1]).padding(top),
+        options(2, 2).kernel_size([33_001, 1]).padding(top),
+    ];
+    let shapes = [[2, 2, 301, 303], [2, 2, 3, 2], [2, 2, 3, 2]];
+    with_backend(
+        |builder| builder,
+        |backend| {
+            for (kind, shape) in kinds.into_iter().zip(shapes) {
+                let layer = layer(kind.activation(Activation::Elu));
+                let [input, output] = emits_its_outputs_means(&backend, &layer, shape);
+                close(&output, &Reference::default().run(&layer, &input).unwrap());
+            }
+        },
+    );
+}
+
+/// In a chain, pools read what the producer summed, and never its pixels.
+#[test]
+fn a_chain_has_no_pool_over_pixels() {
+    let kinds = [
+        (None, options(32, 32)),
+        (None, options(32, 32).groups(32)),
+        (Some(Choice::Sliced), options(32, 32)),
+        (Some(Choice::WinogradF2), options(32, 32)),
+        (Some(Choice::WinogradF4), Options { experts: 1, attention: None, ..options(32, 32) }),
+    ];
+    for (choice, kind) in kinds {
+        let builder = |builder: WgpuBuilder| {
+            let builder = builder.timestamps(true);
+            choice.map_or(builder.clone(), |choice| builder.force(choice))
+        };
+        with_backend(builder, |backend| {
+            let shape = Shape::new(2, 32, 28, 28).unwrap();
+            let [first, second] = [kind, options(32, 8)]
+                .map(|options| backend.prepare(&layer(options), &Prepare::default()).unwrap());
+            let mut stream = backend.stream().unwrap();
+            let x = backend.upload(&mut stream, image(shape, Layout::Nchw, 1).view()).unwrap();
+            let y = backend.forward(&mut stream, &first, &Call::new(&x).emit_sums(true)).unwrap().output;
+            let times = backend.finish_timed(&mut stream).unwrap();
+            let pools = |times: &[KernelTime]| -> Vec<u64> {
+                times.iter().filter(|time| time.stage == "pool").map(|time| time.bytes).collect()
+            };
+            // The first layer pools its input, if it has a head, and what it emits.
+            let pixels = 4 * shape.len() as u64;
+            let over_pixels = pools(&times).into_iter().filter(|&bytes| bytes >= pixels / 4).count();
+            let has_head = usize::from(kind.attention.is_some());
+            assert_eq!(over_pixels, has_head, "{choice:?}: {times:?}");
+            drop(backend.forward(&mut stream, &second, &Call::new(&y)).unwrap());
+            let times = backend.finish_timed(&mut stream).unwrap();
+            assert!(pools(&times).is_empty(), "{choice:?}: {times:?}");
+        });
+    }
+}
