@@ -10,6 +10,7 @@ pub mod data;
 pub mod demo;
 pub mod digits;
 pub mod draw;
+pub mod handoff;
 pub mod interrupt;
 pub mod machine;
 pub mod measure;

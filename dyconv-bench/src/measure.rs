@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use dyconv_core::{Accuracy, AnyBackend, AnyStream, AnyTensor, Backend, Result};
 
+use crate::handoff;
 use crate::peak::beside;
 use crate::precision::Storage;
 use crate::problem::{Deviation, Form, Problem};
@@ -48,6 +49,8 @@ pub struct Measurement {
     pub end_to_end: Option<Timing>,
     /// The multiply-add peak of all threads, in GFLOP/s: the better of just before and just after.
     pub peak_gflops: Option<f64>,
+    /// Nanoseconds from core to core, where several threads computed: the worse of just before and just after.
+    pub handoff_ns: Option<f64>,
     /// Largest |got − reference| over the first sample's outputs.
     pub worst_error: f64,
     /// What is allowed there: the tolerance of case files, and what the storage of the experts rounds.
@@ -80,19 +83,20 @@ pub fn measure(backend: &AnyBackend, problem: &Problem, manner: &Manner) -> Resu
     let deviation = Deviation::of(&got, &problem.expected)?;
     bench.timed(&mut both[1])?;
 
-    let before = beside(backend.info())?;
+    let info = backend.info();
+    let before = (beside(info)?, handoff::beside(info));
     let [dynamic, static_] = bench.in_turn(&mut both, manner.budget)?;
-    let after = beside(backend.info())?;
+    let after = (beside(info)?, handoff::beside(info));
     let [plan, static_plan] = [bench.plan(&both[0])?, bench.plan(&both[1])?];
     drop(both);
 
-    let end_to_end = match backend.info().accuracy {
+    let end_to_end = match info.accuracy {
         Accuracy::Gpu | Accuracy::GpuWinogradF2 | Accuracy::GpuWinogradF4 if manner.pass == Pass::Forward => {
             Some(bench.end_to_end(dynamic.runs)?)
         }
         _ => None,
     };
-    let cold = match manner.cold.filter(|_| before.is_some()) {
+    let cold = match manner.cold.filter(|_| before.0.is_some()) {
         Some(cache_bytes) => Some(bench.cold(cache_bytes, manner.budget)?),
         None => None,
     };
@@ -110,7 +114,8 @@ pub fn measure(backend: &AnyBackend, problem: &Problem, manner: &Manner) -> Resu
         cold,
         direct,
         end_to_end,
-        peak_gflops: before.into_iter().chain(after).reduce(f64::max),
+        peak_gflops: before.0.into_iter().chain(after.0).reduce(f64::max),
+        handoff_ns: before.1.into_iter().chain(after.1).reduce(f64::max),
         worst_error: deviation.worst,
         tolerance,
         plan: plan.name,

@@ -62,6 +62,8 @@ pub struct Row {
     /// Multiply-add peak of this backend's instruction set and threads, measured beside this row; `null` for a backend
     /// that has none here.
     pub peak_gflops: Option<f64>,
+    /// Nanoseconds that a cache line took from core to core beside this row, where several threads computed.
+    pub handoff_ns: Option<f64>,
     /// 2 · multiply-adds of the convolution alone, as the mathematics states it, ÷ median time of the dynamic layer:
     /// what shares of the peak are taken of.
     pub effective_gflops: f64,
@@ -117,6 +119,7 @@ impl Row {
             static_cold_median_us: static_cold,
             direct_static_median_us: m.direct.map(median),
             peak_gflops: m.peak_gflops,
+            handoff_ns: m.handoff_ns,
             plan: m.plan.clone(),
             static_plan: m.static_plan.clone(),
             worst_error: m.worst_error,

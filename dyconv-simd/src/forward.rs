@@ -18,7 +18,7 @@ use crate::lanes::Lanes;
 use crate::layer::SimdLayer;
 use crate::pack::Block;
 use crate::plan::{Division, MOST_SAMPLES, Part, Plan, Reading};
-use crate::stream::SimdStream;
+use crate::stream::{Scratch, SimdStream};
 use crate::tensor::Source;
 use crate::threads::Threads;
 
@@ -154,12 +154,14 @@ impl Run<'_> {
             // Channel sums aren't divided, so neither are blocks whose sums are asked for.
             let division = self.plan.division(self.threads.count(), shared, wanted == 0);
             let items = groups(&self.plan, blocks, division, out, chunk, now);
-            self.threads.for_each(items, |(i, blocks, part, shares)| {
+            self.threads.for_each_by(items, |who, (i, blocks, part, shares)| {
                 let x = |i: usize| match copied {
                     0 => self.sample(first + i),
                     _ => &copies[i * copied..][..copied],
                 };
-                self.blocks(lanes, pi, x, [first, i], (blocks, &part), shares);
+                self.stream.scratch.with(who, |scratch| {
+                    self.blocks(lanes, pi, x, [first, i], (blocks, &part), (shares, scratch));
+                });
             });
         }
         self.stream.copies = copies;
@@ -184,7 +186,7 @@ impl Run<'_> {
         x: impl Fn(usize) -> &'x [f32],
         [first, i]: [usize; 2],
         (blocks, part): (&[Block], &Part),
-        shares: [Option<Share<'x>>; MOST_SAMPLES],
+        (shares, scratch): ([Option<Share<'x>>; MOST_SAMPLES], &mut Scratch),
     ) {
         let (config, plan) = (self.layer.config(), &*self.plan);
         let out = self.call.output;
@@ -208,7 +210,7 @@ impl Run<'_> {
             Some(Work { sample: sample(next - 1), target, sums })
         });
         let packed = &self.layer.packed;
-        self.stream.scratch.with(|scratch| match (&plan.reading, blocks) {
+        match (&plan.reading, blocks) {
             (Reading::Tiles(tiles), _) => {
                 winograd(lanes, (plan, tiles), packed, (blocks, part), &mut work, scratch);
             }
@@ -221,7 +223,7 @@ impl Run<'_> {
                 convolve(lanes, plan, packed, (block, part), &mut work, scratch);
             }
             _ => unreachable!("{} blocks", blocks.len()),
-        });
+        }
     }
 
     /// Step 5 where it isn't folded, and what had to wait.

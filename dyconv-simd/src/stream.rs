@@ -3,7 +3,7 @@
 use crate::buffer::Buffer;
 use crate::kernels::normalize::Affine;
 use crate::tensor::Recycled;
-use crate::threads::Lent;
+use crate::threads::Own;
 
 /// Scratch memory of one thread of runs: panels, padded copies, attention. It grows to what the largest layer needs
 /// and is used again, as is the memory of outputs that were dropped: a run allocates nothing where one like it has run
@@ -11,7 +11,7 @@ use crate::threads::Lent;
 #[derive(Debug, Default)]
 pub struct SimdStream {
     /// One for each thread that computes.
-    pub(crate) scratch: Lent<Scratch>,
+    pub(crate) scratch: Own<Scratch>,
     /// Padded copies of as many samples as are computed at once.
     pub(crate) copies: Buffer,
     /// Panels of inputs and of g of as many samples as are correlated at once, and their tiles' parts of dπ.

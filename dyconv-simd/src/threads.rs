@@ -2,7 +2,7 @@
 //!
 //! Only outputs are divided among threads, never a sum, so results don't depend on how many there are.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dyconv_core::{Error, Result};
 use rayon::{Scope, ThreadPool};
@@ -53,16 +53,25 @@ impl Threads {
     /// Does every item once, in any order, on any thread. The caller's begins at once and others help as they wake; each
     /// takes one item at a time, since items are few and of unequal size, and threads may be busy elsewhere.
     pub(crate) fn for_each<I>(&self, items: impl Iterator<Item = I> + Send, work: impl Fn(I) + Send + Sync) {
+        self.for_each_by(items, |_, item| work(item));
+    }
+
+    /// As [`Threads::for_each`], with the number of who does it: 0 is the caller.
+    pub(crate) fn for_each_by<I>(
+        &self,
+        items: impl Iterator<Item = I> + Send,
+        work: impl Fn(usize, I) + Send + Sync,
+    ) {
         let helpers = items.size_hint().1.map_or(self.count(), |items| items.min(self.count())).max(1) - 1;
         if helpers == 0 {
-            return items.for_each(work);
+            return items.for_each(|item| work(0, item));
         }
         let items = Mutex::new(items);
         // After a panic there is nothing left to do.
         let next = || items.lock().ok()?.next();
-        let take = || {
+        let take = |who: usize| {
             while let Some(item) = next() {
-                work(item);
+                work(who, item);
             }
         };
         match self {
@@ -73,31 +82,41 @@ impl Threads {
 }
 
 /// Does `work` here and on as many other threads.
-fn share<'scope>(scope: &Scope<'scope>, helpers: usize, work: &'scope (impl Fn() + Sync)) {
-    for _ in 0..helpers {
-        scope.spawn(move |_| work());
+fn share<'scope>(scope: &Scope<'scope>, helpers: usize, work: &'scope (impl Fn(usize) + Sync)) {
+    for helper in 1..=helpers {
+        scope.spawn(move |_| work(helper));
     }
-    work();
+    work(0);
 }
 
-/// Things that threads borrow for the length of an item, as many as ever worked at once.
+/// Things of those who work, each one's own: what a core wrote stays in its caches, where the next run finds it. Handed
+/// from core to core, a megabyte of scratch can cost as much as the work itself where these share no cache.
 #[derive(Debug)]
-pub(crate) struct Lent<T>(Mutex<Vec<T>>);
+pub(crate) struct Own<T>(Mutex<Vec<Option<T>>>);
 
-impl<T> Default for Lent<T> {
+impl<T> Default for Own<T> {
     fn default() -> Self {
         Self(Mutex::new(Vec::new()))
     }
 }
 
-impl<T: Default> Lent<T> {
-    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        // A panic elsewhere can't leave the list of free things half-changed.
-        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut thing = taken.unwrap_or_default();
+impl<T: Default> Own<T> {
+    /// Lends number `who` its thing for the length of `work`.
+    pub(crate) fn with<R>(&self, who: usize, work: impl FnOnce(&mut T) -> R) -> R {
+        let mut thing = self.places(who)[who].take().unwrap_or_default();
         let result = work(&mut thing);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thing);
+        self.places(who)[who] = Some(thing);
         result
+    }
+
+    /// Everyone's places, `who`'s at least.
+    fn places(&self, who: usize) -> MutexGuard<'_, Vec<Option<T>>> {
+        // A panic elsewhere can't leave the list half-changed.
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.len() <= who {
+            places.resize_with(who + 1, || None);
+        }
+        places
     }
 }
 
@@ -129,9 +148,22 @@ mod tests {
     }
 
     #[test]
-    fn lent_things_are_used_again() {
-        let lent = Lent::<Vec<u8>>::default();
-        lent.with(|v| v.push(1));
-        lent.with(|v| assert_eq!(v, &[1]));
+    fn everyone_gets_their_own_thing_again() {
+        let own = Own::<Vec<u8>>::default();
+        own.with(2, |v| v.push(1));
+        own.with(0, |v| v.push(2));
+        own.with(2, |v| assert_eq!(v, &[1]));
+        own.with(0, |v| assert_eq!(v, &[2]));
+    }
+
+    #[test]
+    fn who_works_at_the_same_time_has_different_numbers() {
+        let threads = Threads::new(4).unwrap();
+        let busy: [AtomicUsize; 4] = Default::default();
+        threads.for_each_by(0..1000, |who, _| {
+            assert_eq!(busy[who].fetch_add(1, Ordering::SeqCst), 0);
+            std::hint::spin_loop();
+            busy[who].fetch_sub(1, Ordering::SeqCst);
+        });
     }
 }

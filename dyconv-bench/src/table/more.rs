@@ -56,13 +56,15 @@ pub fn threads(rows: &[Row]) -> Option<String> {
     header.push("plan");
     let names = header.len();
     header.extend(["1 thread µs", "more µs", "speed-up", "static, 1 thread µs", "more µs", "speed-up"]);
+    header.push("core to core ns");
     let figures = |row: &Row| {
         let of = |time: fn(&Row) -> f64| {
             let one = single(row).map(time);
             [one.map_or_else(super::dash, micros), micros(time(row)), ratio(one.map(|one| one / time(row)))]
         };
         let times = [of(|row| row.median_us), of(|row| row.static_median_us)].concat();
-        [vec![row.plan.clone()], times].concat()
+        let handoff = row.handoff_ns.map_or_else(super::dash, |ns| format!("{ns:.0}"));
+        [vec![row.plan.clone()], times, vec![handoff]].concat()
     };
     let text = format!("{}{}", keys.common, table(&header, names, lines(&keys, &many, figures)));
     (!many.is_empty()).then_some(text)
@@ -103,7 +105,8 @@ mod tests {
         assert_eq!(threads(&[row(1, 100.0)]), None);
         assert_eq!(threads(&[row(2, 100.0)]), None);
         let other_batch = Row { batch: 8, ..row(1, 1.0) };
-        let text = threads(&[other_batch, row(1, 100.0), row(2, 80.0)]).unwrap();
-        assert_eq!(cells(&text, 3)[1..], ["100", "80.0", "1.25", "50.0", "40.0", "1.25"], "{text}");
+        let two = Row { handoff_ns: Some(31.6), ..row(2, 80.0) };
+        let text = threads(&[other_batch, row(1, 100.0), two]).unwrap();
+        assert_eq!(cells(&text, 3)[1..], ["100", "80.0", "1.25", "50.0", "40.0", "1.25", "32"], "{text}");
     }
 }

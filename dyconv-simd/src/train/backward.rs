@@ -169,8 +169,10 @@ impl BackwardRun<'_> {
                 rest = after;
                 (tile, own, products)
             });
-            self.threads.for_each(items, |(tile, gradients, products)| {
-                self.tile(lanes, &panels, tile, gradients, products);
+            self.threads.for_each_by(items, |who, (tile, gradients, products)| {
+                self.stream.scratch.with(who, |scratch| {
+                    self.tile(lanes, &panels, tile, gradients, (products, &mut scratch.panel));
+                });
             });
             for (i, dpi) in dpi[first * experts..][..count * experts].iter_mut().enumerate() {
                 let parts = products.chunks_exact(count * experts).map(|part| f64::from(part[i]));
@@ -251,7 +253,7 @@ impl BackwardRun<'_> {
         panels: &Panels<'_>,
         tile: Tile,
         gradients: &mut [f32],
-        products: &mut [f32],
+        (products, scratch): (&mut [f32], &mut Buffer),
     ) {
         let (packed, correlation) = (&self.layer.packed, self.correlation);
         let (block, count) = (&packed.blocks[tile.block], self.config().experts());
@@ -259,27 +261,25 @@ impl BackwardRun<'_> {
         let experts = &packed.all_weights()[place];
         let len = experts.len() / count;
         let window = &correlation.window;
-        self.stream.scratch.with(|scratch| {
-            let sums = scratch.panel.scratch(panels.count * len);
-            for (i, sums) in sums.chunks_exact_mut(len).enumerate() {
-                let mut of = Correlate {
-                    x: &panels.inputs[i * self.inputs_len() + tile.panel * window.len()..][..window.len()],
-                    position: correlation.channels,
-                    columns: window.columns.len,
-                    taps: [&window.rows.offsets, &window.columns.offsets],
-                    g: self.gradients_of::<L>(panels, i, block),
-                    output: correlation.output(),
-                    sums,
-                };
-                match packed.family {
-                    Family::Shared => correlate::<L>(tile.channels, block.vectors)(lanes, &mut of),
-                    Family::Depthwise => correlate_channels(lanes, &mut of),
-                }
+        let sums = scratch.scratch(panels.count * len);
+        for (i, sums) in sums.chunks_exact_mut(len).enumerate() {
+            let mut of = Correlate {
+                x: &panels.inputs[i * self.inputs_len() + tile.panel * window.len()..][..window.len()],
+                position: correlation.channels,
+                columns: window.columns.len,
+                taps: [&window.rows.offsets, &window.columns.offsets],
+                g: self.gradients_of::<L>(panels, i, block),
+                output: correlation.output(),
+                sums,
+            };
+            match packed.family {
+                Family::Shared => correlate::<L>(tile.channels, block.vectors)(lanes, &mut of),
+                Family::Depthwise => correlate_channels(lanes, &mut of),
             }
-            let pi = &self.tape.pi[panels.first * count..][..panels.count * count];
-            let fresh = self.fresh && panels.first == 0;
-            aggregate_backward(lanes, Shared { sums, experts, gradients, fresh, pi, products, count });
-        });
+        }
+        let pi = &self.tape.pi[panels.first * count..][..panels.count * count];
+        let fresh = self.fresh && panels.first == 0;
+        aggregate_backward(lanes, Shared { sums, experts, gradients, fresh, pi, products, count });
     }
 
     /// A block's panel of g.

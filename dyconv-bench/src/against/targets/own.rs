@@ -59,6 +59,15 @@ impl<'a> Rows<'a> {
         names.iter().filter_map(of).collect()
     }
 
+    /// Those of one thread, and those of several whose cores shared a cache, or else didn't: a line took at most twice as
+    /// long from core to core as in the best row.
+    fn sharing(self, a_cache: bool) -> Vec<Row> {
+        let handoffs = self.0.iter().filter_map(|row| row.handoff_ns);
+        let near = 2.0 * handoffs.fold(f64::INFINITY, f64::min);
+        let fits = |row: &&Row| row.threads == 1 || row.handoff_ns.is_none_or(|ns| ns <= near) == a_cache;
+        self.0.iter().filter(fits).cloned().collect()
+    }
+
     /// How many times as fast a row of one thread is with two.
     fn speed_ups(self, time: impl Fn(&Row) -> Option<f64>) -> Vec<(&'a Row, f64)> {
         let pair = |row: &'a Row| {
@@ -167,6 +176,8 @@ fn layouts(rows: Rows<'_>) -> Vec<Target> {
 }
 
 fn threads(rows: Rows<'_>, cache_bytes: u64) -> Vec<Target> {
+    let [near, far] = [true, false].map(|a_cache| rows.sharing(a_cache));
+    let (rows, far) = (Rows(&near), Rows(&far));
     let named = |pairs: Vec<(&Row, f64)>| -> Vec<Named> {
         let name = |row: &Row| {
             let times = if row.batch == 1 { String::new() } else { format!(" × {}", row.batch) };
@@ -183,7 +194,8 @@ fn threads(rows: Rows<'_>, cache_bytes: u64) -> Vec<Target> {
     let direct = named(direct.chain(forced).collect());
     let winograd = named(rows.speed_ups(median).into_iter().filter(plan("winograd")).collect());
     let every = named(rows.speed_ups(median));
-    vec![
+    let apart = named(far.speed_ups(median));
+    let mut targets = vec![
         least(
             "speed-up by two threads, direct 3×3 whose experts fit the cache, least",
             Bound::AtLeast(1.7),
@@ -193,7 +205,12 @@ fn threads(rows: Rows<'_>, cache_bytes: u64) -> Vec<Target> {
         least("speed-up by two threads, Winograd, least", Bound::AtLeast(1.4), &winograd, 1),
         // A twentieth is what medians of the same code differ by.
         least("speed-up by two threads, every layer, least", Bound::AtLeast(0.95), &every, 1),
-    ]
+    ];
+    if !apart.is_empty() {
+        let name = "speed-up by two threads on cores that shared no cache, geometric mean";
+        targets.push(mean(name, Bound::Report, &apart, apart.len()));
+    }
+    targets
 }
 
 fn reports(rows: Rows<'_>) -> Vec<Target> {
@@ -315,6 +332,25 @@ mod tests {
         rows[0].direct_static_median_us = Some(90.0);
         rows[1].direct_static_median_us = Some(60.0);
         assert!(close(find(&of_rows(&rows), "direct 3×3 whose").got, 1.5));
+    }
+
+    #[test]
+    fn goals_of_several_threads_are_for_cores_that_share_a_cache() {
+        let with = |name: &str, handoff_ns, two: f64| {
+            let plan = || "winograd F(4×4)".to_string();
+            let one = Row { plan: plan(), ..row(name, Layout::Nhwc, 100.0) };
+            [one, Row { threads: 2, handoff_ns, plan: plan(), ..row(name, Layout::Nhwc, two) }]
+        };
+        let near = with("resnet18-64x56", Some(30.0), 50.0);
+        let far = with("resnet18-128x28", Some(160.0), 80.0);
+        let targets = of_rows(&[near.clone(), far].concat());
+        assert!(close(find(&targets, "threads, Winograd").got, 2.0));
+        assert!(close(find(&targets, "shared no cache").got, 1.25));
+        // Without a measurement nobody knows: a row counts.
+        let unknown = with("resnet18-128x28", None, 80.0);
+        let targets = of_rows(&[near, unknown].concat());
+        assert!(close(find(&targets, "threads, Winograd").got, 1.25));
+        assert!(!targets.iter().any(|target| target.name.contains("shared no cache")));
     }
 
     #[test]
