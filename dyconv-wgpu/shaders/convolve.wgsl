@@ -44,31 +44,37 @@ fn convolve(
     let thread_column = thread % THREAD_COLUMNS;
     let first_step = params.first + slice * params.slice_steps;
     let end_step = min(first_step + params.slice_steps, params.end);
+    var at = start(first_step, thread);
     // #declare
     for (var step = first_step; step < end_step; step++) {
-        load_kernel(thread, kernel, group, first_row, first_product(step));
-        gather(thread, columns, interior, step);
+        load_kernel(thread, kernel, group, first_row, at.first);
+        gather(thread, columns, interior, at);
         workgroupBarrier();
         for (var k = 0u; k < DEPTH; k++) {
             // #multiply
         }
         workgroupBarrier();
+        at = next(at);
     }
     var tile: array<vec4<f32>, ROW_BLOCK * COLUMN_BLOCK / 4u>;
     // #collect
     var row_sums: array<vec4<f32>, ROW_BLOCK / 4u>;
+    var places: array<u32, COLUMN_BLOCK>;
+    for (var c = 0u; c < COLUMN_BLOCK; c++) {
+        places[c] = slice * params.slice_stride
+            + place(kernel, first_column + column_of(thread_column, c));
+    }
     for (var r = 0u; r < ROW_BLOCK; r++) {
         let row = first_row + thread_row + r;
         if row >= params.rows {
             break;
         }
-        let terms = terms_of(kernel, group * params.rows + row);
+        let channel = group * params.rows + row;
+        let terms = terms_of(kernel, channel);
         for (var c = 0u; c < COLUMN_BLOCK; c++) {
-            let column = first_column + (c / 4u * THREAD_COLUMNS + thread_column) * 4u + c % 4u;
-            if column < params.samples * params.pixels {
+            if first_column + column_of(thread_column, c) < params.samples * params.pixels {
                 let sum = tile[r * (COLUMN_BLOCK / 4u) + c / 4u][c % 4u];
-                let index = slice * params.slice_stride + place(kernel, group * params.rows + row, column);
-                row_sums[r / 4u][r % 4u] += finish(sum, terms, index);
+                row_sums[r / 4u][r % 4u] += finish(sum, terms, places[c] + channel * params.output_channel);
             }
         }
     }
@@ -98,9 +104,14 @@ fn load_kernel(thread: u32, kernel: u32, group: u32, first_row: u32, first: u32)
     }
 }
 
-// Where an output lies, from the output's start.
-fn place(kernel: u32, channel: u32, column: u32) -> u32 {
-    return place_of(column / params.pixels + kernel * params.samples, channel, column % params.pixels);
+// A tile's column, of those that a thread has.
+fn column_of(thread_column: u32, c: u32) -> u32 {
+    return (c / 4u * THREAD_COLUMNS + thread_column) * 4u + c % 4u;
+}
+
+// Where a column's outputs lie, from the output's start: that of channel 0.
+fn place(kernel: u32, column: u32) -> u32 {
+    return place_of(column / params.pixels + kernel * params.samples, 0u, column % params.pixels);
 }
 
 // Writes the tile's channel sums, [kernel][channel][column tile], from what the threads of a row summed:

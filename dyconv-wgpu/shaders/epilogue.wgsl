@@ -54,8 +54,11 @@ struct ConvolveParams {
     flags: u32,
     activation: u32,
     slope: f32,
-    // Steps that a tap takes, where a step stays within one.
+    // Steps that a tap takes, where a step stays within one; otherwise how far a step goes, in channels and taps.
     chunks: u32,
+    hop_channel: u32,
+    hop_y: u32,
+    hop_x: u32,
     // The steps (of a depthwise kernel: the taps) that this dispatch adds.
     first: u32,
     end: u32,

@@ -215,11 +215,15 @@ impl Kernel {
 
 impl Convolution {
     fn wgsl(self, common: &[&str]) -> String {
-        let columns = match self.gather {
-            Gather::Points => "",
-            Gather::Any | Gather::Taps | Gather::Quads => include_str!("../shaders/columns.wgsl"),
+        const COLUMNS: &str = include_str!("../shaders/columns.wgsl");
+        const PRODUCTS: &str = include_str!("../shaders/products.wgsl");
+        let [columns, products] = match self.gather {
+            Gather::Points => ["", ""],
+            Gather::Taps => [COLUMNS, ""],
+            Gather::Any | Gather::Quads => [COLUMNS, PRODUCTS],
         };
-        let own = [self.source.wgsl(), columns, self.gather.wgsl(), include_str!("../shaders/convolve.wgsl")];
+        let convolve = include_str!("../shaders/convolve.wgsl");
+        let own = [self.source.wgsl(), columns, products, self.gather.wgsl(), convolve];
         let parts = [&[self.stored.wgsl()], common, &own].concat();
         self.tile.unroll(&parts.join("\n"))
     }

@@ -5,22 +5,19 @@
 // Products that one thread gathers per step, four columns each.
 const GATHERED: u32 = DEPTH * COLUMN_QUADS / THREADS;
 
-fn first_product(step: u32) -> u32 {
-    return step * DEPTH;
+fn start(step: u32, thread: u32) -> Product {
+    return product(step * DEPTH, thread / COLUMN_QUADS * GATHERED);
 }
 
-fn gather(thread: u32, columns: Columns, is_interior: bool, step: u32) {
+fn gather(thread: u32, columns: Columns, is_interior: bool, product: Product) {
     let local = thread / COLUMN_QUADS * GATHERED;
-    let product = step * DEPTH + local;
-    let reduction = params.kernel_height * params.kernel_width * params.depth;
-    let tap = product / params.depth;
-    var channel = product % params.depth;
-    var ky = tap / params.kernel_width;
-    var kx = tap % params.kernel_width;
+    var channel = product.channel;
+    var ky = product.y;
+    var kx = product.x;
     for (var i = 0u; i < GATHERED; i++) {
         let y = columns.y + i32(ky * params.dilation_height);
         let x = columns.x + i32(kx * params.dilation_width);
-        let inside = are_inside(columns, y, x) & vec4(product + i < reduction);
+        let inside = are_inside(columns, y, x) & vec4(ky < params.kernel_height);
         let at = columns.start + channel * params.input_channel
             + (vec4<u32>(y) * params.input_width + vec4<u32>(x)) * params.input_pixel;
         let safe = select(vec4(0u), at, inside);

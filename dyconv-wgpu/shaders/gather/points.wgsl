@@ -24,13 +24,22 @@ fn is_interior(first: u32) -> bool {
     return first + COLUMNS <= params.samples * params.pixels;
 }
 
-fn first_product(step: u32) -> u32 {
-    return step * DEPTH;
+// A step's first product.
+struct Product {
+    first: u32,
 }
 
-fn gather(thread: u32, columns: Columns, is_interior: bool, step: u32) {
+fn start(step: u32, thread: u32) -> Product {
+    return Product(step * DEPTH);
+}
+
+fn next(at: Product) -> Product {
+    return Product(at.first + DEPTH);
+}
+
+fn gather(thread: u32, columns: Columns, is_interior: bool, at: Product) {
     let local = thread / COLUMN_QUADS * GATHERED;
-    let channel = step * DEPTH + local;
+    let channel = at.first + local;
     let target_quad = local * COLUMN_QUADS + thread % COLUMN_QUADS;
     let row = params.pixels / 4u;
     if is_interior && params.depth % DEPTH == 0u {

@@ -6,22 +6,20 @@
 // Blocks of four products and four columns; with small tiles some threads have none.
 const BLOCKS: u32 = DEPTH / 4u * COLUMN_QUADS;
 
-fn first_product(step: u32) -> u32 {
-    return step * DEPTH;
+fn start(step: u32, thread: u32) -> Product {
+    return product(step * DEPTH, thread / COLUMN_QUADS * 4u);
 }
 
-fn gather(thread: u32, columns: Columns, is_interior: bool, step: u32) {
+fn gather(thread: u32, columns: Columns, is_interior: bool, product: Product) {
     if thread >= BLOCKS {
         return;
     }
     let local = thread / COLUMN_QUADS * 4u;
-    let product = step * DEPTH + local;
-    let tap = product / params.depth;
-    let y = columns.y + i32(tap / params.kernel_width * params.dilation_height);
-    let x = columns.x + i32(tap % params.kernel_width * params.dilation_width);
+    let y = columns.y + i32(product.y * params.dilation_height);
+    let x = columns.x + i32(product.x * params.dilation_width);
     let pixel = vec4<u32>(y) * params.input_width + vec4<u32>(x);
-    let at = (columns.start + pixel * params.input_pixel + product % params.depth) / 4u;
-    let exists = product < params.kernel_height * params.kernel_width * params.depth;
+    let at = (columns.start + pixel * params.input_pixel + product.channel) / 4u;
+    let exists = product.y < params.kernel_height;
     let target_quad = local * COLUMN_QUADS + thread % COLUMN_QUADS;
     if is_interior && exists {
         store_rows(target_quad, input[at.x], input[at.y], input[at.z], input[at.w]);

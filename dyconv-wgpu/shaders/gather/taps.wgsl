@@ -6,16 +6,45 @@
 // Products that one thread gathers per step, four columns each.
 const GATHERED: u32 = DEPTH * COLUMN_QUADS / THREADS;
 
-fn first_product(step: u32) -> u32 {
-    return step / params.chunks * params.depth + step % params.chunks * DEPTH;
+// A step's first product: counted from the first of all, its channel, its tap.
+struct Product {
+    first: u32,
+    channel: u32,
+    y: u32,
+    x: u32,
 }
 
-fn gather(thread: u32, columns: Columns, is_interior: bool, step: u32) {
+fn start(step: u32, thread: u32) -> Product {
     let tap = step / params.chunks;
+    let channel = step % params.chunks * DEPTH;
+    return Product(
+        tap * params.depth + channel,
+        channel,
+        tap / params.kernel_width,
+        tap % params.kernel_width,
+    );
+}
+
+// That of the next step: counted on, since a division costs more than an addition's products.
+fn next(at: Product) -> Product {
+    var to = Product(at.first + DEPTH, at.channel + DEPTH, at.y, at.x);
+    if to.channel >= params.depth {
+        to.first -= to.channel - params.depth;
+        to.channel = 0u;
+        to.x++;
+    }
+    if to.x == params.kernel_width {
+        to.x = 0u;
+        to.y++;
+    }
+    return to;
+}
+
+fn gather(thread: u32, columns: Columns, is_interior: bool, product: Product) {
     let local = thread / COLUMN_QUADS * GATHERED;
-    let channel = step % params.chunks * DEPTH + local;
-    let y = columns.y + i32(tap / params.kernel_width * params.dilation_height);
-    let x = columns.x + i32(tap % params.kernel_width * params.dilation_width);
+    let channel = product.channel + local;
+    let y = columns.y + i32(product.y * params.dilation_height);
+    let x = columns.x + i32(product.x * params.dilation_width);
     let at = columns.start + (vec4<u32>(y) * params.input_width + vec4<u32>(x)) * params.input_pixel;
     let target_quad = local * COLUMN_QUADS + thread % COLUMN_QUADS;
     if is_interior && params.depth % DEPTH == 0u {

@@ -297,8 +297,14 @@ fn geometry_params(layer: &WgpuLayer, checked: &CheckedCall) -> ConvolveParams {
 /// Fills in the grid and returns its workgroups.
 pub(super) fn tile(params: &mut ConvolveParams, convolution: Convolution) -> u64 {
     let Convolution { tile, gather, .. } = convolution;
-    if gather == Gather::Taps {
-        params.chunks = params.depth.div_ceil(tile.depth);
+    match gather {
+        Gather::Taps => params.chunks = params.depth.div_ceil(tile.depth),
+        Gather::Any | Gather::Quads => {
+            let taps = tile.depth / params.depth;
+            params.hop_channel = tile.depth % params.depth;
+            [params.hop_y, params.hop_x] = [taps / params.kernel_width, taps % params.kernel_width];
+        }
+        Gather::Points => {}
     }
     params.row_tiles = params.rows.div_ceil(tile.rows);
     params.column_tiles = (params.samples * params.pixels).div_ceil(tile.columns);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dyconv_core::{Backend, Call, Error, Layout, Pool, Prepare, Result, Shape, Tensor};
+use dyconv_core::{Backend, Call, Error, Layout, Pool, Precision, Prepare, Reference, Result, Shape, Tensor};
 use dyconv_wgpu::WgpuBackend;
 
 use crate::support::{agrees, chain, image, layer, options, with_backend, with_shared};
@@ -52,6 +52,32 @@ fn the_callers_device_serves() {
         ours.finish(&mut stream).unwrap();
         assert!(backend.download(&mut backend.stream().unwrap(), &x).is_err());
     });
+}
+
+/// Half precision needs no feature; what does need one is refused by its name, on a device of the caller's, too.
+#[test]
+fn a_callers_device_without_features_does_what_needs_none() {
+    with_backend(
+        |builder| builder.default_limits(true),
+        |bare| {
+            let (device, queue) = (bare.device().clone(), bare.queue().clone());
+            assert!(!device.features().contains(wgpu::Features::SHADER_F16));
+            let info = device.adapter_info();
+            let backend = WgpuBackend::builder().timestamps(true).build_on(device, queue, &info).unwrap();
+            let mut stream = backend.stream().unwrap();
+            let half = Prepare::default().precision(Precision::F16);
+            let prepared = backend.prepare(&layer(options(3, 4)), &half).unwrap();
+            let x = backend.upload(&mut stream, input().view()).unwrap();
+            let y = backend.forward(&mut stream, &prepared, &Call::new(&x)).unwrap().output;
+            let want = Reference::default().run(&layer(options(3, 4)), &input()).unwrap();
+            let got = backend.download(&mut stream, &y).unwrap();
+            let off = |(a, b): (&f32, &f32)| (a - b).abs();
+            assert!(got.data().iter().zip(want.data()).map(off).all(|off| off < 1e-2));
+            let error = backend.finish_timed(&mut stream).unwrap_err();
+            let Error::Unsupported { what, .. } = error else { panic!("{error}") };
+            assert!(what.contains("TIMESTAMP_QUERY"), "{what}");
+        },
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod conformance;
 mod device;
+mod gathers;
 mod limits;
 mod memory;
 mod steady;
