@@ -33,6 +33,39 @@ pub fn f16(x: f64) -> Option<u16> {
     F16.bits(x)
 }
 
+/// The bits of the f16 nearest to `x` as IEEE rounds: infinity beyond the range, NaN for NaN.
+#[must_use]
+pub fn half(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let (sign, magnitude) = ((bits >> 16) as u16 & 0x8000, bits & 0x7fff_ffff);
+    let exponent = magnitude >> 23;
+    // The last place of what stays; half of it less one, and one more where it is odd, is added before the rest goes.
+    let rounded = |bits: u32, gone: u32| (bits + (1 << (gone - 1)) - 1 + ((bits >> gone) & 1)) >> gone;
+    sign | match magnitude {
+        0x7f80_0001.. => 0x7e00,
+        // From 65520 on, the middle between the largest number and the next power of two.
+        0x477f_f000.. => 0x7c00,
+        // Normal numbers: another bias of the exponent.
+        0x3880_0000.. => rounded(magnitude - (112 << 23), 13) as u16,
+        // In units of 2⁻²⁴; less than half of one is 0.
+        _ if exponent < 102 => 0,
+        _ => rounded((magnitude & 0x007f_ffff) | 0x0080_0000, 126 - exponent) as u16,
+    }
+}
+
+/// The number with these bits of an f16.
+#[must_use]
+pub fn from_half(bits: u16) -> f32 {
+    let (sign, magnitude) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff));
+    let value = match magnitude {
+        0x7c00.. => f32::from_bits(magnitude << 13 | 0x7f80_0000),
+        // A significand without its hidden bit, in units of 2⁻²⁴.
+        ..0x0400 => magnitude as f32 * 2f32.powi(-24),
+        _ => f32::from_bits((magnitude << 13) + (112 << 23)),
+    };
+    f32::from_bits(value.to_bits() | sign)
+}
+
 impl Format {
     fn largest(&self) -> f64 {
         (2.0 - power(1 - self.digits)) * power(1 - self.least)
@@ -113,5 +146,22 @@ mod tests {
         assert_eq!(bf16(f64::NAN), None);
         assert_eq!((f16(-0.0), bf16(-0.0)), (Some(0x8000), Some(0x8000)));
         assert_eq!((f16(1e-300), bf16(-1e-300)), (Some(0), Some(0x8000)));
+    }
+
+    #[test]
+    fn halves_are_those_of_the_definition_and_beyond_the_range_infinite() {
+        for bits in 0..=u16::MAX {
+            let x = from_half(bits);
+            match bits & 0x7fff {
+                0x7c01.. => assert!(x.is_nan() && half(x) & 0x7fff == 0x7e00),
+                0x7c00 => assert_eq!((x.abs(), half(x)), (f32::INFINITY, bits)),
+                _ => assert_eq!((f64::from(x), half(x)), (value(&F16, bits), bits)),
+            }
+        }
+        // Every thousandth number of f32, beside the rounding of f64.
+        for x in (0..=u32::MAX).step_by(1009).map(f32::from_bits).filter(|x| !x.is_nan()) {
+            let infinity = if x.is_sign_negative() { 0xfc00 } else { 0x7c00 };
+            assert_eq!(half(x), f16(f64::from(x)).unwrap_or(infinity), "{x:e}");
+        }
     }
 }

@@ -18,12 +18,23 @@ pub struct Info {
     pub accuracy: Accuracy,
     /// Limits worth printing, by name: cache sizes, largest binding …
     pub limits: Vec<(String, u64)>,
+    /// How tensors are stored that are uploaded (given π, too), and those that layers and the maximum over windows give.
+    /// What is computed in f32 and handed back, π, means and statistics, stays f32.
+    pub activations: Precision,
 }
 
 impl Info {
     /// A backend without limits worth printing.
     pub fn new(id: impl Into<String>, device: impl Into<String>, threads: usize, accuracy: Accuracy) -> Self {
-        Self { id: id.into(), device: device.into(), threads, accuracy, limits: Vec::new() }
+        let (limits, activations) = (Vec::new(), Precision::F32);
+        Self { id: id.into(), device: device.into(), threads, accuracy, limits, activations }
+    }
+
+    /// Sets how activations are stored, [`Precision::F32`] if nobody does.
+    #[must_use]
+    pub fn activations(mut self, activations: Precision) -> Self {
+        self.activations = activations;
+        self
     }
 
     /// Adds a limit.
@@ -95,7 +106,7 @@ impl Plan {
     }
 }
 
-/// How experts are stored. Everything is summed in f32 or better, whatever they are stored as.
+/// How experts are stored, or activations. Everything is summed in f32 or better, whatever it is stored as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -103,9 +114,9 @@ pub enum Precision {
     /// 32-bit floats.
     #[default]
     F32,
-    /// bfloat16: 8 bits of mantissa; an expert that would round to infinity is refused.
+    /// bfloat16: 8 bits of mantissa; an expert that would round to infinity is refused. Not for activations.
     Bf16,
-    /// IEEE half precision: 11 bits of mantissa; an expert beyond its range is refused.
+    /// IEEE half precision: 11 bits of mantissa; an expert beyond its range is refused, an activation becomes infinite.
     F16,
 }
 
@@ -115,7 +126,7 @@ pub enum Precision {
 #[must_use]
 pub struct Prepare {
     /// How experts are stored. A backend that can't is an [`crate::Error::Unsupported`], as is a trainable layer in less
-    /// than 32 bits.
+    /// than 32 bits, or on a backend that stores activations in less.
     pub precision: Precision,
     /// The input shape to expect: a hint; another shape still works.
     pub input: Option<Shape>,

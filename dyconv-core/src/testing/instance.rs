@@ -1,7 +1,8 @@
 //! A problem made concrete, and the runs of it on a backend.
 
+use super::estimate::stored;
 use crate::reference::F64Tensor;
-use crate::{Accuracy, Backend, Call, Config, DyConv2d, Output, Prepare, Result, Shape, Tensor};
+use crate::{Accuracy, Backend, Call, Config, DyConv2d, Output, Precision, Prepare, Result, Shape, Tensor};
 
 /// A layer and one call, in host memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,8 @@ pub struct Instance {
     pub emit_sums: bool,
     /// Whether π is asked for.
     pub return_attention: bool,
+    /// How the backend stores activations.
+    pub activations: Precision,
 }
 
 /// What came back.
@@ -58,6 +61,18 @@ impl Instance {
     #[must_use]
     pub fn on(&self, layer: DyConv2d) -> Self {
         Self { layer, ..self.clone() }
+    }
+
+    /// The same call with tensors as a backend has them that stores activations so: what the reference is given.
+    #[must_use]
+    pub fn as_stored(&self) -> Self {
+        let stored = |tensor: &Tensor| stored(tensor, self.activations);
+        Self {
+            input: stored(&self.input),
+            attention: self.attention.as_ref().map(stored),
+            residual: self.residual.as_ref().map(stored),
+            ..self.clone()
+        }
     }
 
     /// Prepares, uploads, runs and downloads.

@@ -31,6 +31,11 @@
 //!   convolution, results are linear in attention, a sample doesn't know its batch, layouts agree,
 //!   equal experts are one.
 //!
+//! A backend that stores activations as f16 ([`Info::activations`](crate::Info::activations)) is held to the reference's
+//! results for tensors rounded so. Its outputs are then rounded once: on integers they equal the reference's, rounded to
+//! nearest even; on reals half a unit in the last place, |y|·2⁻¹¹ + 2⁻²⁵, comes on top of the bound. Beyond 65504 they
+//! are infinite.
+//!
 //! Beside them stand the contract of [`Backend`](crate::Backend): calls that don't fit are refused
 //! with the same error everywhere, NaN stays in its sample, an empty batch is empty, a prepared layer
 //! serves every shape and temperature, emitted sums are the pool.

@@ -70,6 +70,9 @@ pub struct Problem {
     /// How experts are stored. In less than 32 bits batch norm is always folded.
     #[serde(default)]
     pub precision: Precision,
+    /// How the backend stores activations; where not as f32, nothing is trainable.
+    #[serde(default)]
+    pub activations: Precision,
 }
 
 impl fmt::Debug for Problem {
@@ -97,6 +100,7 @@ impl Problem {
             head_biases: [true, true],
             hint: Hint::Right,
             precision: Precision::F32,
+            activations: Precision::F32,
         }
     }
 
@@ -125,6 +129,12 @@ impl Problem {
     #[must_use]
     pub fn at(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same problem for a backend that stores activations so.
+    #[must_use]
+    pub fn storing(self, activations: Precision) -> Self {
+        Self { activations, ..self }
     }
 
     /// The same problem with another activation.
@@ -168,7 +178,7 @@ impl Problem {
         };
         // Batch statistics need values; the typed error for too few of them has a test of its own.
         let enough = output.batch() * output.pixels() > 1;
-        let trainable = self.precision == Precision::F32;
+        let trainable = [self.precision, self.activations] == [Precision::F32; 2];
         let batch_statistics =
             self.batch_statistics && self.config.batch_norm().is_some() && enough && trainable;
         Ok(Instance {
@@ -180,6 +190,7 @@ impl Problem {
             batch_statistics,
             emit_sums: self.seed & 1 == 1,
             return_attention: self.seed & 2 == 2,
+            activations: self.activations,
             layer,
         })
     }

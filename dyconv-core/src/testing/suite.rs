@@ -156,8 +156,9 @@ pub fn check<B: Backend>(
 ) {
     let Some(backend) = backend else { return };
     let settings = Settings::from_environment(cases);
-    if let Err(broken) = for_all(law, &settings, |problem| test(backend, &problem.clone().at(precision))) {
-        let broken = Broken { problem: broken.problem.at(precision), ..broken };
+    let its_own = |problem: &Problem| problem.clone().at(precision).storing(backend.info().activations);
+    if let Err(broken) = for_all(law, &settings, |problem| test(backend, &its_own(problem))) {
+        let broken = Broken { problem: its_own(&broken.problem), ..broken };
         panic!("{module}: {}: {broken}", backend.info().id);
     }
 }
@@ -176,8 +177,9 @@ pub fn check_pair<A: Backend, B: Backend>(
     let (Some(one), Some(other)) = (one, other) else { return };
     let settings = Settings::from_environment(cases);
     let law = "same_bits";
-    if let Err(broken) = for_all(law, &settings, |problem| test(one, other, &problem.clone().at(precision))) {
-        let broken = Broken { problem: broken.problem.at(precision), ..broken };
+    let its_own = |problem: &Problem| problem.clone().at(precision).storing(one.info().activations);
+    if let Err(broken) = for_all(law, &settings, |problem| test(one, other, &its_own(problem))) {
+        let broken = Broken { problem: its_own(&broken.problem), ..broken };
         panic!("{module}: {} and {}: {broken}", one.info().id, other.info().id);
     }
 }

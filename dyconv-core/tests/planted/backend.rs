@@ -6,7 +6,8 @@ use std::sync::{Mutex, OnceLock};
 
 use dyconv_core::{
     Accuracy, Backend, Call, CheckedCall, Config, DyConv2d, Error, Generation, Handle, Info, Layout,
-    MaybeSend, Output, Pool, Prepare, Prepared, Result, Shape, Tensor, TensorView, reference,
+    MaybeSend, Output, Pool, Precision, Prepare, Prepared, Result, Shape, Tensor, TensorView, reference,
+    round,
 };
 
 use crate::backward::HeadValues;
@@ -49,8 +50,25 @@ pub(crate) struct FaultyTensor {
 
 impl Faulty {
     pub(crate) fn new(fault: Option<Fault>) -> Self {
-        let info = Info::new("faulty", "one thread in f32", 1, Accuracy::Cpu);
+        Self::storing(Precision::F32, fault)
+    }
+
+    /// A backend that stores activations so.
+    pub(crate) fn storing(activations: Precision, fault: Option<Fault>) -> Self {
+        let info = Info::new("faulty", "one thread in f32", 1, Accuracy::Cpu).activations(activations);
         Self { info, fault, flip: AtomicBool::new(false), last_output: Mutex::new(None) }
+    }
+
+    /// An activation as it comes back from where it is stored.
+    fn stored(&self, x: f32) -> f32 {
+        let bits = round::half(x);
+        let nearest = round::from_half(bits);
+        match self.info.activations {
+            Precision::F32 => x,
+            _ if self.has(Fault::StoredTowardsZero) && nearest.abs() > x.abs() => round::from_half(bits - 1),
+            _ if self.has(Fault::InfinityStoredAsLargest) && x.is_infinite() => 65504f32.copysign(x),
+            _ => nearest,
+        }
     }
 
     pub(crate) fn has(&self, fault: Fault) -> bool {
@@ -86,6 +104,9 @@ impl Faulty {
         }
         let (pi, head) = stages::attention(self, layer, &fits, &call);
         let mut y = stages::convolve(self, &layer.layer, &fits, &pi, &call.input.host);
+        if self.has(Fault::PartialSumsStored) {
+            y.data_mut().iter_mut().for_each(|y| *y = self.stored(*y));
+        }
         let convolved = y.clone();
         let statistics = stages::normalize(self, &layer.layer, &fits, &mut y)?;
         let normalized_by = match (&statistics, &layer.layer.params().batch_norm) {
@@ -109,7 +130,13 @@ impl Faulty {
         if late {
             add(&mut y);
         }
-        let after = call.emit_sums.then(|| stages::sums(&y));
+        let unrounded = call.emit_sums.then(|| stages::sums(&y));
+        y.data_mut().iter_mut().for_each(|y| *y = self.stored(*y));
+        let after = if self.has(Fault::SumsBeforeStoring) {
+            unrounded
+        } else {
+            call.emit_sums.then(|| stages::sums(&y))
+        };
         let sums = if self.has(Fault::SumsBeforeActivation) { before } else { after };
         if let Ok(mut last) = self.last_output.lock() {
             *last = Some(y.clone());
@@ -172,7 +199,11 @@ impl Backend for Faulty {
     }
 
     fn upload(&self, (): &mut (), host: TensorView<'_>) -> Result<FaultyTensor> {
-        Ok(host.to_layout(host.layout()).into())
+        let mut tensor = host.to_layout(host.layout());
+        if !self.has(Fault::UploadsNotStored) {
+            tensor.data_mut().iter_mut().for_each(|x| *x = self.stored(*x));
+        }
+        Ok(tensor.into())
     }
 
     fn forward(

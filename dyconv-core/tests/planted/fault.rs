@@ -36,6 +36,12 @@ pub(crate) enum Fault {
     SharedHandleTakenForOne,
     LayoutLabelDemanded,
     StreamsShareAnOutput,
+    // Of activations in f16.
+    StoredTowardsZero,
+    UploadsNotStored,
+    PartialSumsStored,
+    SumsBeforeStoring,
+    InfinityStoredAsLargest,
     // Of training.
     PenaltyOfOutputForgotten,
     DerivativeAtTheOutput,
@@ -113,6 +119,15 @@ pub(crate) const ALL: [(Fault, &str); 33] = [
     (Fault::SharedHandleTakenForOne, "input_may_be_the_residual"),
     (Fault::LayoutLabelDemanded, "equal_bytes_pass_in_either_layout"),
     (Fault::StreamsShareAnOutput, "streams_are_independent"),
+];
+
+/// Every fault of a backend that stores activations in f16, and the law that must catch it.
+pub(crate) const OF_STORING: [(Fault, &str); 5] = [
+    (Fault::StoredTowardsZero, "convolution_is_bounded"),
+    (Fault::UploadsNotStored, "relayout_agrees_with_the_host"),
+    (Fault::PartialSumsStored, "convolution_is_bounded"),
+    (Fault::SumsBeforeStoring, "emitted_sums_are_the_pool"),
+    (Fault::InfinityStoredAsLargest, "nan_and_infinity_stay_in_their_sample"),
 ];
 
 /// Every fault of training, and the law that must catch it.

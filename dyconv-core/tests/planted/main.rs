@@ -9,10 +9,11 @@ mod stages;
 mod step;
 mod train;
 
+use dyconv_core::Precision;
 use dyconv_core::testing::{Settings, for_all, laws};
 
 use backend::Faulty;
-use fault::{ALL, Fault, OF_TRAINING};
+use fault::{ALL, Fault, OF_STORING, OF_TRAINING};
 
 /// The seed is fixed, since whether an error is caught must not be a matter of luck.
 const SEED: u64 = 20_240_613;
@@ -56,6 +57,27 @@ fn every_planted_error_is_caught_by_the_law_that_is_there_for_it() {
     }
     for ((fault, law), (broken, _)) in ALL.iter().zip(&results) {
         assert!(broken.contains(law), "{fault:?} slipped past {law}; caught by {broken:?}");
+    }
+}
+
+#[test]
+fn every_planted_error_of_storing_is_caught_by_the_law_that_is_there_for_it() {
+    let table = laws::all::<Faulty>();
+    let said = |fault, (name, law): (&'static str, laws::Law<Faulty>), cases| {
+        let faulty = Faulty::storing(Precision::F16, fault);
+        let law = |problem: &_| {
+            law(&faulty, &dyconv_core::testing::Problem::clone(problem).storing(Precision::F16))
+        };
+        for_all(name, &Settings::fixed(cases, SEED), law).err().map(|broken| broken.to_string())
+    };
+    let broken: Vec<String> =
+        at_once(table.clone(), |law| said(None, law, 32)).into_iter().flatten().collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+    for (fault, by) in OF_STORING {
+        let law = table.iter().find(|(name, _)| *name == by).copied().expect("a law");
+        let failure = said(Some(fault), law, 64);
+        assert!(failure.is_some(), "{fault:?} slipped past {by}");
+        println!("| {fault:?} | {by} | {} |", failure.unwrap_or_default());
     }
 }
 

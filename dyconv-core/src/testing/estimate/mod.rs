@@ -6,7 +6,8 @@
 //! Errors then travel through the stages as calculus says: times the weights through a linear map,
 //! times the Lipschitz constant through an activation, as an interval through softmax and the
 //! inverse root of a variance. Winograd's transforms make roundings larger and spread them over a tile
-//! ([`Spread`]). Experts that are stored in fewer bits are rounded once more.
+//! ([`Spread`]). Experts that are stored in fewer bits are rounded once more,
+//! and so are outputs; uploaded tensors are rounded before the reference sees them.
 
 mod attention;
 mod backward;
@@ -16,6 +17,7 @@ mod stored;
 
 pub use backward::ExpectedLesson;
 pub(super) use step::{Moved, moved};
+pub(super) use stored::stored;
 
 use super::instance::Instance;
 use crate::reference::{Evaluation, F64Layer, F64Tensor};
@@ -54,7 +56,7 @@ impl Expected {
     /// # Errors
     /// Where the call doesn't fit the layer.
     pub fn new(instance: &Instance, accuracy: Accuracy) -> Result<Self> {
-        let layer = F64Layer::new(&instance.layer, &instance.how);
+        let (layer, instance) = (F64Layer::new(&instance.layer, &instance.how), &instance.as_stored());
         let evaluation = instance.with_f64_call(|call| layer.evaluate(call))?;
         let attention = attention::error(&layer, instance, evaluation.head.as_ref(), accuracy)?;
         let stages = Stages {
@@ -70,7 +72,8 @@ impl Expected {
         let (mut preactivation, statistics) = stages.normalized(&convolved);
         stages.add_subnormal(&attention, &mut preactivation)?;
         stages.add_residual(&mut preactivation);
-        let output = stages.activated(&preactivation);
+        let mut output = stages.activated(&preactivation);
+        stages.add_rounding(&mut output);
         let estimate = |value: &F64Tensor, error| Estimate { value: value.data().to_vec(), error };
         Ok(Self {
             attention: Estimate { value: evaluation.attention.clone(), error: attention },
@@ -87,7 +90,7 @@ impl Expected {
     /// # Errors
     /// Where the call doesn't fit the layer.
     pub fn attention_alone(instance: &Instance, accuracy: Accuracy) -> Result<Estimate> {
-        let layer = F64Layer::new(&instance.layer, &instance.how);
+        let (layer, instance) = (F64Layer::new(&instance.layer, &instance.how), &instance.as_stored());
         let (value, head) = instance.with_f64_call(|call| layer.attention(call))?;
         Ok(Estimate { error: attention::error(&layer, instance, head.as_ref(), accuracy)?, value })
     }

@@ -1,8 +1,8 @@
-//! The error of experts that are stored in fewer bits: that of rounding each to nearest, once.
+//! The error of experts and outputs that are stored in fewer bits: that of rounding each to nearest, once.
 
 use super::Stages;
 use crate::reference::{F64Layer, F64Tensor};
-use crate::{Call, Handle, Layout, Precision, Result, Shape};
+use crate::{Call, Handle, Layout, Precision, Result, Shape, Tensor, round};
 
 /// Half a unit in the last place, relative to a normal number.
 fn relative(precision: Precision) -> f64 {
@@ -21,7 +21,30 @@ fn absolute(precision: Precision) -> f64 {
     }
 }
 
+/// A tensor that was stored so, as f32 again.
+pub(in crate::testing) fn stored(tensor: &Tensor, precision: Precision) -> Tensor {
+    let mut tensor = tensor.clone();
+    if precision == Precision::F16 {
+        tensor.data_mut().iter_mut().for_each(|x| *x = round::from_half(round::half(*x)));
+    }
+    tensor
+}
+
 impl Stages<'_> {
+    /// Adds half a unit in an output's last place. Beyond the format's range an output is infinite, and anything next
+    /// to that.
+    pub(super) fn add_rounding(&self, output: &mut [f64]) {
+        let precision = self.instance.activations;
+        let (largest, _) = round::largest(precision);
+        for (error, y) in output.iter_mut().zip(self.evaluation.output.data()) {
+            let most = y.abs() + *error;
+            *error += most * relative(precision) + absolute(precision);
+            if precision != Precision::F32 && most > largest {
+                *error = f64::INFINITY;
+            }
+        }
+    }
+
     /// Adds to y's error, before batch norm, Σ|π|·|W|·|x| times the format's relative error. `attention` is how far π may
     /// be off.
     pub(super) fn add_stored(&self, attention: &[f64], convolved: &mut [f64]) -> Result<()> {

@@ -152,7 +152,7 @@ pub(super) fn with_reference_attention(instance: &Instance) -> crate::Result<Ins
         return Ok(instance.clone());
     }
     let layer = crate::reference::F64Layer::new(&instance.layer, &instance.how);
-    let weights = instance.with_f64_call(|call| layer.evaluate(call))?.attention;
+    let weights = instance.as_stored().with_f64_call(|call| layer.evaluate(call))?.attention;
     let weights = weights.iter().map(|&pi| pi as f32).collect();
     let attention = Tensor::attention(instance.input.shape().batch(), instance.config().experts(), weights)?;
     Ok(Instance { attention: Some(attention), temperature: None, ..instance.clone() })

@@ -87,6 +87,7 @@ fn head_after(problem: &Problem) -> Result<Instance> {
         .build()?;
     let extents = [output.batch(), output.height(), output.width()];
     let next = Problem { seed: problem.seed ^ 0x5eed, ..Problem::new(config, extents) };
+    let next = next.storing(problem.activations);
     Ok(next.build()?.returning_attention())
 }
 

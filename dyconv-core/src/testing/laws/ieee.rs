@@ -49,7 +49,8 @@ pub fn nan_and_infinity_stay_in_their_sample<B: Backend>(backend: &B, problem: &
 /// the sign of what they leave may be another one, and most activations make something finite of one of the infinities.
 fn spoilt(dirty: &Instance, got: &Tensor, sample: usize) -> Verdict {
     let layer = F64Layer::new(&dirty.layer, &dirty.how);
-    let Evaluation { preactivation, output, .. } = dirty.with_f64_call(|call| layer.evaluate(call))?;
+    let Evaluation { preactivation, output, .. } =
+        dirty.as_stored().with_f64_call(|call| layer.evaluate(call))?;
     let unbounded =
         matches!(dirty.layer.config().activation(), Activation::None | Activation::LeakyRelu { .. });
     let certain = unbounded || dirty.how.precision == Precision::F32;

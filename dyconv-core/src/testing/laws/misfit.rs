@@ -45,7 +45,9 @@ fn misfits(problem: &Problem) -> Result<Vec<(&'static str, Instance)>> {
     temperatures(problem, &fits, &mut add);
     residuals(problem, &fits, &mut add)?;
     // Only in f32 is a layer trainable.
-    all.extend(statistics(&problem.clone().at(Precision::F32))?);
+    if problem.activations == Precision::F32 {
+        all.extend(statistics(&problem.clone().at(Precision::F32))?);
+    }
     Ok(all)
 }
 

@@ -1,5 +1,6 @@
 //! Pool and relayout: what a backend does to a tensor between layers, the host does too.
 
+use crate::testing::estimate::stored;
 use crate::testing::fill::Fill;
 use crate::testing::verdict::{equal_or_nan, same_bits, shaped, within};
 use crate::testing::{Data, Failure, Problem, Verdict};
@@ -16,13 +17,15 @@ pub fn pool_agrees_with_the_host<B: Backend>(backend: &B, problem: &Problem) -> 
     let mut stream = backend.stream()?;
     let device = backend.upload(&mut stream, x.view())?;
     let mean = backend.pool(&mut stream, &device, &Pool::GlobalMean)?;
-    mean_holds(&backend.download(&mut stream, &mean)?, &x, backend.info().accuracy.slack())?;
+    let slack = backend.info().accuracy.slack();
+    mean_holds(&backend.download(&mut stream, &mean)?, &stored(&x, problem.activations), slack)?;
 
     if fill.below(4) == 0 && !x.shape().is_empty() {
         let i = fill.below(x.data().len());
         x.data_mut()[i] = f32::NAN;
     }
     let device = backend.upload(&mut stream, x.view())?;
+    let x = stored(&x, problem.activations);
     for kind in [fitting_window(&mut fill, x.shape()), any_window(&mut fill)] {
         match (backend.pool(&mut stream, &device, &kind), reference::pool(x.view(), &kind)) {
             (Ok(got), Ok(want)) => {
@@ -47,6 +50,7 @@ pub fn relayout_agrees_with_the_host<B: Backend>(backend: &B, problem: &Problem)
     let x = Problem { data: Data::Reals, ..problem.clone() }.build()?.input;
     let mut stream = backend.stream()?;
     let device = backend.upload(&mut stream, x.view())?;
+    let x = stored(&x, problem.activations);
     for to in Layout::ALL {
         let there = backend.relayout(&mut stream, &device, to)?;
         if there.layout() != to {
