@@ -25,13 +25,12 @@ struct AttentionParams {
 @group(0) @binding(4) var<storage, read_write> attention_weights: array<f32>;
 
 const THREADS: u32 = 64u;
-var<workgroup> partial: array<f32, THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn attention(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    place: Place,
 ) {
     let sample = workgroup_number(id, grid);
     if sample >= params.samples {
@@ -40,12 +39,12 @@ fn attention(
     let hidden = sample * (params.hidden + params.experts);
     let logits = hidden + params.hidden;
     if params.hidden != 0u {
-        dense(thread, Dense(params.hidden, params.channels, params.hidden_lanes, 0u, hidden), sample, true);
-        dense(thread, Dense(params.experts, params.hidden, params.logit_lanes, params.logit_weights, logits), hidden, false);
+        dense(place, Dense(params.hidden, params.channels, params.hidden_lanes, 0u, hidden), sample, true);
+        dense(place, Dense(params.experts, params.hidden, params.logit_lanes, params.logit_weights, logits), hidden, false);
     } else {
-        dense(thread, Dense(params.experts, params.channels, params.logit_lanes, params.logit_weights, logits), sample, false);
+        dense(place, Dense(params.experts, params.channels, params.logit_lanes, params.logit_weights, logits), sample, false);
     }
-    squash(thread, logits, sample * params.experts);
+    squash(place, logits, sample * params.experts);
 }
 
 struct Dense {
@@ -58,7 +57,8 @@ struct Dense {
 
 // One matrix times one vector into scratch. The source is the sample's means, or its hidden units:
 // `source` is then where they start in scratch.
-fn dense(thread: u32, d: Dense, source: u32, is_hidden: bool) {
+fn dense(place: Place, d: Dense, source: u32, is_hidden: bool) {
+    let thread = place.thread;
     let lane = thread % d.lanes;
     let from_means = is_hidden || params.hidden == 0u;
     for (var first = 0u; first < d.rows; first += THREADS / d.lanes) {
@@ -75,16 +75,9 @@ fn dense(thread: u32, d: Dense, source: u32, is_hidden: bool) {
                 sum += head[d.weights + row * d.depth + i] * value;
             }
         }
-        partial[thread] = sum;
-        workgroupBarrier();
-        for (var step = d.lanes / 2u; step > 0u; step /= 2u) {
-            if lane < step {
-                partial[thread] += partial[thread + step];
-            }
-            workgroupBarrier();
-        }
+        let total = sum_across(place, sum, thread / d.lanes, lane, THREADS / d.lanes);
         if lane == 0u && row < d.rows {
-            let value = partial[thread] + head[d.weights + d.rows * d.depth + row];
+            let value = total + head[d.weights + d.rows * d.depth + row];
             scratch[d.target_base + row] = select(value, activate(RELU, 0.0, value), is_hidden);
         }
         workgroupBarrier();
@@ -92,7 +85,8 @@ fn dense(thread: u32, d: Dense, source: u32, is_hidden: bool) {
     storageBarrier();
 }
 
-fn squash(thread: u32, logits: u32, target_base: u32) {
+fn squash(place: Place, logits: u32, target_base: u32) {
+    let thread = place.thread;
     if params.is_sigmoid != 0u {
         for (var k = thread; k < params.experts; k += THREADS) {
             attention_weights[target_base + k] = sigmoid(scratch[logits + k]);
@@ -104,31 +98,16 @@ fn squash(thread: u32, logits: u32, target_base: u32) {
         let logit = scratch[logits + k];
         largest = select(largest, logit, logit > largest);
     }
-    partial[thread] = largest;
-    workgroupBarrier();
-    for (var step = THREADS / 2u; step > 0u; step /= 2u) {
-        if thread < step && partial[thread + step] > partial[thread] {
-            partial[thread] = partial[thread + step];
-        }
-        workgroupBarrier();
-    }
-    largest = partial[0];
+    largest = largest_across(place, largest);
     workgroupBarrier();
 
     var sum = 0.0;
     for (var k = thread; k < params.experts; k += THREADS) {
         sum += softmax_term(scratch[logits + k] - largest);
     }
-    partial[thread] = sum;
-    workgroupBarrier();
-    for (var step = THREADS / 2u; step > 0u; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
-        }
-        workgroupBarrier();
-    }
+    let total = sum_across(place, sum, 0u, thread, 1u);
     for (var k = thread; k < params.experts; k += THREADS) {
-        attention_weights[target_base + k] = softmax_term(scratch[logits + k] - largest) / partial[0];
+        attention_weights[target_base + k] = softmax_term(scratch[logits + k] - largest) / total;
     }
 }
 

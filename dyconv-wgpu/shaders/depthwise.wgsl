@@ -7,9 +7,9 @@
 fn depthwise(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    place: Place,
 ) {
-    finish_outputs(workgroup_number(id, grid), thread);
+    finish_outputs(workgroup_number(id, grid), place);
 }
 
 fn finish_unit(sample: u32, channel: u32, pixel: u32, terms: Terms) -> f32 {

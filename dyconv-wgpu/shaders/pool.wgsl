@@ -31,14 +31,13 @@ struct PoolParams {
 @group(0) @binding(2) var<storage, read> center: array<f32>;
 @group(0) @binding(3) var<storage, read_write> output: array<f32>;
 
-var<workgroup> partial: array<f32, 64>;
-
 @compute @workgroup_size(64)
 fn pool(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    place: Place,
 ) {
+    let thread = place.thread;
     let number = workgroup_number(id, grid);
     let sample = number / params.blocks;
     if sample >= params.samples {
@@ -63,17 +62,9 @@ fn pool(
             sum += select(value, distance * distance, params.squared != 0u);
         }
     }
-    partial[sharer * params.lanes + lane] = sum;
-    workgroupBarrier();
-    for (var step = 32u; step >= params.lanes; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
-        }
-        workgroupBarrier();
-    }
+    var total = sum_across(place, sum, lane, sharer, params.lanes);
     if inside && sharer == 0u {
         let index = params.output_base + sample * params.channels + channel;
-        var total = partial[lane];
         if params.first_pixel > 0u {
             total += output[index];
         }

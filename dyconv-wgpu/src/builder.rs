@@ -9,7 +9,7 @@ use crate::backend::WgpuBackend;
 use crate::choice::Choice;
 use crate::context::{Context, Settings};
 use crate::env;
-use crate::kernel::{Kernel, THREADS};
+use crate::kernel::{Across, Kernel, THREADS};
 use crate::limits::{LOOP_STEPS, Limits};
 use crate::tile::Tile;
 
@@ -32,6 +32,7 @@ pub struct WgpuBuilder {
     binding_bytes: u64,
     workgroups: u32,
     part_samples: usize,
+    subgroups: bool,
     forced: Option<Choice>,
 }
 
@@ -47,6 +48,7 @@ impl WgpuBuilder {
             binding_bytes: u64::MAX,
             workgroups: u32::MAX,
             part_samples: usize::MAX,
+            subgroups: true,
             forced: None,
         }
     }
@@ -78,6 +80,13 @@ impl WgpuBuilder {
     /// How long to wait for the device before [`Error::Timeout`]; 120 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Whether to add by subgroups where the device has them, as it does by default; without, in workgroup memory.
+    /// Either way a device gives the same bits for the same call.
+    pub fn subgroups(mut self, subgroups: bool) -> Self {
+        self.subgroups = subgroups;
         self
     }
 
@@ -143,6 +152,7 @@ impl WgpuBuilder {
 
     fn features_of(&self, adapter: &wgpu::Adapter) -> Result<wgpu::Features> {
         let mut wanted = self.limits.features(adapter);
+        wanted.set(wgpu::Features::SUBGROUP, self.subgroups && wanted.contains(wgpu::Features::SUBGROUP));
         wanted.set(wgpu::Features::TIMESTAMP_QUERY, self.timestamps);
         let missing = wanted - adapter.features();
         if missing.is_empty() {
@@ -184,6 +194,9 @@ impl WgpuBuilder {
         limits.part_samples = self.part_samples;
         // A quarter of the budget: tensors and experts have to fit, too.
         limits.aggregated_bytes = limits.aggregated_bytes.min(self.budget / 4);
+        if self.subgroups && device.features().contains(wgpu::Features::SUBGROUP) && !SUBGROUPS.is_empty() {
+            limits.across = Across::Subgroup;
+        }
         limits.forced = self.forced;
         if summary.is_software {
             limits.loop_steps = 2 * u64::from(LOOP_STEPS) - 1;
@@ -194,6 +207,10 @@ impl WgpuBuilder {
         Ok(WgpuBackend::on(context, &summary, &allowed))
     }
 }
+
+/// Adding by subgroups: not in a browser, which demands a directive that the native parser doesn't know.
+const SUBGROUPS: wgpu::Features =
+    if cfg!(target_family = "wasm") { wgpu::Features::empty() } else { wgpu::Features::SUBGROUP };
 
 /// Which limits a device is asked for.
 #[derive(Clone, Debug)]
@@ -218,7 +235,7 @@ impl DeviceLimits {
     /// What kernels have another form for: WebGPU's defaults have no features.
     fn features(&self, adapter: &wgpu::Adapter) -> wgpu::Features {
         match self {
-            Self::Adapter => adapter.features() & wgpu::Features::SHADER_F16,
+            Self::Adapter => adapter.features() & (wgpu::Features::SHADER_F16 | SUBGROUPS),
             Self::WebGpu | Self::Unknown(_) => wgpu::Features::empty(),
         }
     }
@@ -249,4 +266,25 @@ fn check_needs(summary: &AdapterSummary, limits: &wgpu::Limits) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subgroups_are_used_where_the_adapter_has_them_and_nobody_says_no() {
+        let name = env::var(env::ADAPTER);
+        let Ok(adapter) = pollster::block_on(adapter::choose(name.as_deref())) else {
+            println!("SKIPPED: no adapter");
+            return;
+        };
+        let across = |builder: WgpuBuilder| builder.build().map(|backend| backend.context().limits.across);
+        let has_them = adapter.features().contains(wgpu::Features::SUBGROUP);
+        let expected = if has_them { Across::Subgroup } else { Across::Workgroup };
+        let builder = || WgpuBackend::builder().default_limits(false);
+        assert_eq!(across(builder()), Ok(expected));
+        assert_eq!(across(builder().subgroups(false)), Ok(Across::Workgroup));
+        assert_eq!(across(builder().default_limits(true)), Ok(Across::Workgroup));
+    }
 }

@@ -13,10 +13,10 @@ pub(crate) use train::TrainKernel;
 /// this list stays short: a software driver takes up to a second per pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
-    Pool,
+    Pool(Across),
     PoolMax,
     Relayout,
-    Attention,
+    Attention(Across),
     Aggregate(Stored),
     Convolve(Convolution),
     Join(Source, Outputs),
@@ -70,7 +70,16 @@ pub(crate) enum Outputs {
     /// One thread per unit.
     Each,
     /// Threads with some units each, who add their channel sums.
-    Summed,
+    Summed(Across),
+}
+
+/// How the threads of a workgroup add and compare what each has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Across {
+    /// In workgroup memory, on any device.
+    Workgroup,
+    /// By subgroups, where the device has them.
+    Subgroup,
 }
 
 /// Where a tile's kernels come from.
@@ -85,9 +94,9 @@ pub(crate) enum Source {
 impl Kernel {
     /// Every kernel that there is; only a few are ever made into pipelines.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let mut all =
-            vec![Self::Pool, Self::PoolMax, Self::Relayout, Self::Attention, Self::Moments, Self::Normalize];
-        for outputs in [Outputs::Each, Outputs::Summed] {
+        let mut all = vec![Self::PoolMax, Self::Relayout, Self::Moments, Self::Normalize];
+        all.extend(Across::ALL.into_iter().flat_map(|across| [Self::Pool(across), Self::Attention(across)]));
+        for outputs in [Outputs::Each].into_iter().chain(Across::ALL.map(Outputs::Summed)) {
             all.push(Self::Depthwise(outputs));
             for source in [Source::Kernels, Source::Experts] {
                 all.push(Self::Join(source, outputs));
@@ -123,10 +132,10 @@ impl Kernel {
     /// The WGSL function, by the stage's name.
     pub(crate) fn entry_point(self) -> &'static str {
         match self {
-            Self::Pool => "pool",
+            Self::Pool(_) => "pool",
             Self::PoolMax => "pool_max",
             Self::Relayout => "relayout",
-            Self::Attention => "attention",
+            Self::Attention(_) => "attention",
             Self::Aggregate(_) => "aggregate",
             Self::Convolve(_) => "convolve",
             Self::Join(..) => "join",
@@ -143,10 +152,10 @@ impl Kernel {
     /// The layer's stage that it is a part of; or what it does beside a layer.
     pub(crate) fn stage(self) -> &'static str {
         match self {
-            Self::Pool => "pool",
+            Self::Pool(_) => "pool",
             Self::PoolMax => "max pool",
             Self::Relayout => "relayout",
-            Self::Attention => "attention",
+            Self::Attention(_) => "attention",
             Self::Aggregate(_) | Self::WinogradKernels(..) => "aggregate",
             Self::Convolve(_) | Self::Join(..) | Self::Depthwise(_) => "convolve",
             Self::WinogradInput(_) | Self::WinogradOutput(..) => "convolve",
@@ -158,10 +167,10 @@ impl Kernel {
     /// The storage buffers at bindings 1, 2, …; binding 0 is the uniform.
     pub(crate) fn storage(self) -> &'static [Access] {
         match self {
-            Self::Pool => &[Read, Read, Write],
+            Self::Pool(_) => &[Read, Read, Write],
             Self::PoolMax | Self::Relayout | Self::Moments | Self::WinogradInput(_) => &[Read, Write],
             Self::WinogradKernels(..) => &[Read, Read, Write],
-            Self::Attention => &[Read, Read, Write, Write],
+            Self::Attention(_) => &[Read, Read, Write, Write],
             Self::Aggregate(_) => &[Read, Read, Read, Write],
             Self::Normalize => &[Read, Read, Read, Read, Read, Write],
             Self::Convolve(Convolution { source, .. })
@@ -170,6 +179,16 @@ impl Kernel {
             Self::Depthwise(_) => Source::Kernels.storage(),
             Self::Train(kernel) => kernel.storage(),
         }
+    }
+
+    /// What the device must have for it beyond WebGPU's defaults.
+    #[cfg(test)]
+    pub(crate) fn features(self) -> wgpu::Features {
+        let wgsl = self.wgsl();
+        let mut features = wgpu::Features::empty();
+        features.set(wgpu::Features::SHADER_F16, wgsl.contains("enable f16;"));
+        features.set(wgpu::Features::SUBGROUP, wgsl.contains("subgroupAdd("));
+        features
     }
 
     /// The whole module.
@@ -181,15 +200,18 @@ impl Kernel {
         let kernels = Source::Kernels.wgsl();
         let floats = Stored::F32.wgsl();
         let parts: &[&str] = match self {
-            Self::Pool => &[GRID, include_str!("../shaders/pool.wgsl")],
+            Self::Pool(across) => &[GRID, across.wgsl(), include_str!("../shaders/pool.wgsl")],
             Self::PoolMax => &[GRID, include_str!("../shaders/pool_max.wgsl")],
             Self::Relayout => &[GRID, include_str!("../shaders/relayout.wgsl")],
-            Self::Attention => &[GRID, EXP, ACTIVATE, include_str!("../shaders/attention.wgsl")],
+            Self::Attention(across) => {
+                &[GRID, EXP, ACTIVATE, across.wgsl(), include_str!("../shaders/attention.wgsl")]
+            }
             Self::Aggregate(stored) => &[stored.wgsl(), GRID, include_str!("../shaders/aggregate.wgsl")],
             Self::Convolve(convolution) => return convolution.wgsl(&[GRID, EXP, ACTIVATE, EPILOGUE]),
             Self::Join(source, outputs) => {
                 let join = include_str!("../shaders/join.wgsl");
-                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, source.wgsl(), outputs.wgsl(), join]
+                let [across, outputs] = outputs.wgsl();
+                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, source.wgsl(), across, outputs, join]
             }
             Self::WinogradKernels(size, stored) => {
                 let kernels = include_str!("../shaders/winograd/kernels.wgsl");
@@ -198,12 +220,14 @@ impl Kernel {
             Self::WinogradInput(size) => &[GRID, size.wgsl(), include_str!("../shaders/winograd/input.wgsl")],
             Self::WinogradOutput(size, source, outputs) => {
                 let output = include_str!("../shaders/winograd/output.wgsl");
-                let own = [source.wgsl(), outputs.wgsl(), size.wgsl(), output];
+                let [across, outputs] = outputs.wgsl();
+                let own = [source.wgsl(), across, outputs, size.wgsl(), output];
                 &[&[floats, GRID, EXP, ACTIVATE, EPILOGUE], &own[..]].concat()
             }
             Self::Depthwise(outputs) => {
                 let depthwise = include_str!("../shaders/depthwise.wgsl");
-                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, kernels, outputs.wgsl(), depthwise]
+                let [across, outputs] = outputs.wgsl();
+                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, kernels, across, outputs, depthwise]
             }
             Self::Moments => &[GRID, include_str!("../shaders/moments.wgsl")],
             Self::Normalize => &[GRID, EXP, ACTIVATE, include_str!("../shaders/normalize.wgsl")],
@@ -241,14 +265,27 @@ impl Gather {
 }
 
 impl Outputs {
-    pub(crate) fn new(sums: bool) -> Self {
-        if sums { Self::Summed } else { Self::Each }
+    fn wgsl(self) -> [&'static str; 2] {
+        match self {
+            Self::Each => ["", include_str!("../shaders/outputs/each.wgsl")],
+            Self::Summed(across) => [across.wgsl(), include_str!("../shaders/outputs/summed.wgsl")],
+        }
     }
+}
+
+impl Across {
+    pub(crate) const ALL: [Self; 2] = [Self::Workgroup, Self::Subgroup];
 
     fn wgsl(self) -> &'static str {
         match self {
-            Self::Each => include_str!("../shaders/outputs/each.wgsl"),
-            Self::Summed => include_str!("../shaders/outputs/summed.wgsl"),
+            Self::Workgroup => concat!(
+                include_str!("../shaders/across/tree.wgsl"),
+                include_str!("../shaders/across/workgroup.wgsl")
+            ),
+            Self::Subgroup => concat!(
+                include_str!("../shaders/across/tree.wgsl"),
+                include_str!("../shaders/across/subgroup.wgsl")
+            ),
         }
     }
 }

@@ -46,6 +46,8 @@
 //! - Which tile, and how the rest is done, is chosen from configuration, shape and limits, never by timing;
 //!   `plan` says it in words and figures. Activation, stride, padding and so on are uniforms: a pipeline is made when
 //!   first needed, and serves many layers.
+//! - Where threads of a workgroup add or compare what each has (pool, attention, emitted sums), they do so by subgroups on
+//!   a device that has them, unless [the builder](WgpuBuilder::subgroups) says no; in workgroup memory on any other.
 //! - Experts may be stored in [16 bits](dyconv_core::Precision): two to a word on any device, or as the device's own
 //!   `f16` where it has one. Sums are f32 either way.
 //! - It trains ([`Train`](dyconv_core::Train)): parameters, gradients and moments stay on the device, in the order of

@@ -6,6 +6,7 @@ use std::ops::Range;
 use dyconv_core::{Error, Result};
 
 use crate::choice::Choice;
+use crate::kernel::Across;
 
 /// Bytes of an element.
 pub(crate) const ELEMENT: u64 = 4;
@@ -34,6 +35,8 @@ pub(crate) struct Limits {
     pub(crate) aggregated_bytes: u64,
     /// Threads that keep the device busy.
     pub(crate) busy_threads: u32,
+    /// How the threads of a workgroup add what each has.
+    pub(crate) across: Across,
     /// What a test wants to see chosen.
     pub(crate) forced: Option<Choice>,
 }
@@ -61,6 +64,7 @@ impl Limits {
             loop_steps: u64::MAX,
             aggregated_bytes: AGGREGATED_BYTES,
             busy_threads: BUSY_THREADS,
+            across: Across::Workgroup,
             forced: None,
         }
     }
@@ -185,6 +189,7 @@ mod tests {
         loop_steps: u64::MAX,
         aggregated_bytes: AGGREGATED_BYTES,
         busy_threads: BUSY_THREADS,
+        across: Across::Workgroup,
         forced: None,
     };
 

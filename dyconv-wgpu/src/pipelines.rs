@@ -102,12 +102,11 @@ mod tests {
             }
         };
         let context = backend.context();
-        let has_f16 = context.device.features().contains(wgpu::Features::SHADER_F16);
         let fits = |kernel: &Kernel| match kernel {
             Kernel::Convolve(convolution) => convolution.tile.fits(&context.limits),
             _ => true,
         };
-        let has_features = |kernel: &Kernel| has_f16 || !kernel.wgsl().contains("enable f16;");
+        let has_features = |kernel: &Kernel| context.device.features().contains(kernel.features());
         for kernel in Kernel::all().filter(|kernel| fits(kernel) && has_features(kernel)) {
             context.pipelines.get(context, kernel).unwrap_or_else(|error| panic!("{kernel}: {error}"));
         }

@@ -102,7 +102,11 @@ impl Problem<'_> {
         }
         let split = if self.is_static() { self.parts()? } else { self.parts_with_kernels()? };
         Ok(Plan {
-            kernel: Kernel::Depthwise(Outputs::new(emits)),
+            kernel: Kernel::Depthwise(if emits {
+                Outputs::Summed(self.limits.across)
+            } else {
+                Outputs::Each
+            }),
             split,
             shares: self.is_static(),
             slices: 1,

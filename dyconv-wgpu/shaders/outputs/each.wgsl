@@ -1,9 +1,14 @@
 // Who finishes which outputs, where nobody asks for their sums: one thread per unit (a pixel of a channel, or a tile
 // of Winograd's), in the order of neighbours.
 
-fn finish_outputs(number: u32, thread: u32) {
+// Which thread this is.
+struct Place {
+    @builtin(local_invocation_index) thread: u32,
+}
+
+fn finish_outputs(number: u32, place: Place) {
     let channels = params.groups * params.rows;
-    let index = number * 64u + thread;
+    let index = number * 64u + place.thread;
     let sample = index / (channels * params.units);
     if sample >= params.kernels * params.samples {
         return;

@@ -3,9 +3,8 @@
 // As in `pool`: a workgroup takes `lanes` neighbouring channels of one sample and a part of their units, which the
 // threads of a channel share. The sum's tree depends on the shape alone.
 
-var<workgroup> partial: array<f32, 64>;
-
-fn finish_outputs(number: u32, thread: u32) {
+fn finish_outputs(number: u32, place: Place) {
+    let thread = place.thread;
     let part = number % params.column_tiles;
     let block = number / params.column_tiles % params.row_tiles;
     let sample = number / (params.column_tiles * params.row_tiles);
@@ -31,15 +30,8 @@ fn finish_outputs(number: u32, thread: u32) {
             sum += finish_unit(sample, channel, unit, terms);
         }
     }
-    partial[sharer * params.lanes + lane] = sum;
-    workgroupBarrier();
-    for (var step = 32u; step >= params.lanes; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
-        }
-        workgroupBarrier();
-    }
+    let total = sum_across(place, sum, lane, sharer, params.lanes);
     if inside && sharer == 0u {
-        sums[(sample * channels + channel) * params.column_tiles + part] = partial[lane];
+        sums[(sample * channels + channel) * params.column_tiles + part] = total;
     }
 }

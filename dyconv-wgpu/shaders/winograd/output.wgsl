@@ -7,9 +7,9 @@
 fn winograd_output(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
+    place: Place,
 ) {
-    finish_outputs(workgroup_number(id, grid), thread);
+    finish_outputs(workgroup_number(id, grid), place);
 }
 
 // Gives the sum of the tile's outputs.

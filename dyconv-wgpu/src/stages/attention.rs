@@ -69,7 +69,8 @@ pub(super) fn record(
         stream.bind(&scratch, 0, scratch_len)?,
         stream.bind(&weights, 0, weights_len)?,
     ];
-    stream.dispatch(Kernel::Attention, &params, storage, batch as u64)?;
+    let kernel = Kernel::Attention(stream.context().limits.across);
+    stream.dispatch(kernel, &params, storage, batch as u64)?;
     Ok(HeadRun { means, scratch: Arc::new(scratch), weights: Arc::new(weights) })
 }
 

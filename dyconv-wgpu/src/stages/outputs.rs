@@ -40,7 +40,8 @@ pub(super) fn record(
         let units = samples as usize * channels as usize * units.count as usize;
         return bindings.dispatch(stream, kernel(Outputs::Each), &params, sums, elementwise(units));
     };
-    let each = per_thread(&stream.context().limits, units, u64::from(samples) * u64::from(channels));
+    let limits = stream.context().limits;
+    let each = per_thread(&limits, units, u64::from(samples) * u64::from(channels));
     let are_neighbours = params.channels_last != 0;
     params.lanes = pool::lanes_for(channels as usize, units.count as usize, each, are_neighbours) as u32;
     params.row_tiles = channels.div_ceil(params.lanes);
@@ -50,7 +51,7 @@ pub(super) fn record(
     let sums = stream.take(len)?;
     let target = stream.bind(&sums, 0, len)?;
     let workgroups = [samples, params.row_tiles, params.column_tiles].map(u64::from).iter().product();
-    bindings.dispatch(stream, kernel(Outputs::Summed), &params, target, workgroups)?;
+    bindings.dispatch(stream, kernel(Outputs::Summed(limits.across)), &params, target, workgroups)?;
     pool::mean_of_sums(stream, &sums, extents, means)
 }
 

@@ -87,11 +87,12 @@ fn sum_pixels(
     };
     let center = center.unwrap_or_else(|| input.clone());
     let workgroups = shape.batch() as u64 * blocks as u64;
+    let kernel = Kernel::Pool(stream.context().limits.across);
     for range in steps(pixels, LOOP_STEPS * (THREADS / lanes as u32)) {
         (params.first_pixel, params.end_pixel) = (range.start, range.end);
         params.is_last = u32::from(range.end == pixels);
         let storage = [input.clone(), center.clone(), target.clone()];
-        stream.dispatch(Kernel::Pool, &params, storage, workgroups)?;
+        stream.dispatch(kernel, &params, storage, workgroups)?;
     }
     Ok(())
 }

@@ -22,6 +22,14 @@ dyconv_core::conformance_tests!(
     required = is_required(),
 );
 
+// As without the feature, but on all else that the adapter allows.
+dyconv_core::conformance_tests!(
+    without_subgroups,
+    WgpuBackend::builder().subgroups(false).build(),
+    cases = 64,
+    required = is_required(),
+);
+
 /// In one part, on an adapter of WebGPU's defaults where they are enough.
 fn forced(choice: Choice) -> Result<WgpuBackend> {
     let are_enough = !matches!(choice, Choice::Deep | Choice::WinogradDeep);

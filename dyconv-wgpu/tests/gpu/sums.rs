@@ -2,12 +2,12 @@
 //! outputs alone.
 
 use dyconv_core::{
-    Activation, Backend, Call, DyConv2d, Layout, Options, Padding, Pool, Prepare, Reference, Shape, Tensor,
-    reference,
+    Activation, Attention, Backend, Call, DyConv2d, Layout, Options, Padding, Pool, Prepare, Reference,
+    Shape, Squash, Tensor, reference,
 };
 use dyconv_wgpu::{Choice, KernelTime, WgpuBackend, WgpuBuilder};
 
-use crate::support::{close, image, layer, options, with_backend};
+use crate::support::{agrees, close, image, layer, options, with_backend};
 
 /// Layers whose outputs are finished by tiles, by `depthwise`, or by whatever a choice forces.
 fn kinds() -> [Options; 5] {
@@ -40,27 +40,78 @@ fn emits_its_outputs_means(backend: &WgpuBackend, layer: &DyConv2d, shape: [usiz
 #[test]
 fn every_kernel_that_finishes_outputs_emits_their_means() {
     let choices = [None, Some(Choice::Sliced), Some(Choice::WinogradF2), Some(Choice::WinogradF4)];
-    for choice in choices {
-        let forced = |builder: WgpuBuilder| match choice {
-            Some(choice) => builder.force(choice),
-            None => builder,
+    for (choice, subgroups) in choices.into_iter().flat_map(|choice| [(choice, true), (choice, false)]) {
+        let forced = |builder: WgpuBuilder| {
+            let builder = builder.subgroups(subgroups);
+            choice.map_or(builder.clone(), |choice| builder.force(choice))
         };
         with_backend(forced, |backend| {
             for (i, kind) in kinds().into_iter().enumerate() {
                 for layout in [Layout::Nchw, Layout::Nhwc] {
                     let layer = layer(kind.layout(layout));
                     // One part of each channel; and several, the last one shorter.
-                    for extents in [[7, 5], [71, 67]] {
-                        println!("{choice:?}, kind {i}, {layout:?}, {extents:?}");
-                        emits_its_outputs_means(
-                            &backend,
-                            &layer,
-                            [3, kind.in_channels, extents[0], extents[1]],
-                        );
+                    for [height, width] in [[7, 5], [71, 67]] {
+                        println!("{choice:?}, subgroups {subgroups}, kind {i}, {layout:?}, {height}×{width}");
+                        emits_its_outputs_means(&backend, &layer, [3, kind.in_channels, height, width]);
                     }
                 }
             }
         });
+    }
+}
+
+/// What all threads of a workgroup add and compare, by subgroups or not: pools of many pixels, dot products of one
+/// row, softmax of many logits.
+#[test]
+fn whole_workgroups_add_and_compare() {
+    let mlp =
+        |experts, hidden| Options { experts, attention: Some(Attention::mlp(hidden)), ..options(300, 2) };
+    let heads = [mlp(3, 1), mlp(1, 5), mlp(70, 2), mlp(200, 1)];
+    for subgroups in [true, false] {
+        with_backend(
+            |builder| builder.subgroups(subgroups),
+            |backend| {
+                for head in heads {
+                    let input = image(Shape::new(2, 300, 2, 3).unwrap(), Layout::Nchw, 5);
+                    let layer = layer(head.kernel_size([1, 1]));
+                    agrees(&backend, &layer, &input);
+                    assert_eq!(backend.run(&layer, &input), backend.run(&layer, &input), "the same bits");
+                }
+                for extents in [[23, 23], [31, 33], [90, 70]] {
+                    let host = image(Shape::new(2, 3, extents[0], extents[1]).unwrap(), Layout::Nchw, 2);
+                    let mut stream = backend.stream().unwrap();
+                    let x = backend.upload(&mut stream, host.view()).unwrap();
+                    let means = backend.pool(&mut stream, &x, &Pool::GlobalMean).unwrap();
+                    let want = reference::pool(host.view(), &Pool::GlobalMean).unwrap();
+                    close(&backend.download(&mut stream, &means).unwrap(), &want);
+                }
+            },
+        );
+    }
+}
+
+/// A softmax subtracts the largest of all logits: one that is smaller by more than 88·T would be infinite after exp.
+#[test]
+fn softmax_subtracts_the_largest_logit_of_all() {
+    let squash = Squash::Softmax { temperature: 1e-5 };
+    let attention = Some(Attention::Mlp { hidden: 2, squash });
+    let sharp = layer(Options { experts: 200, attention, ..options(3, 1) }.kernel_size([1, 1]));
+    for subgroups in [true, false] {
+        with_backend(
+            |builder| builder.subgroups(subgroups),
+            |backend| {
+                let input = image(Shape::new(16, 3, 2, 2).unwrap(), Layout::Nchw, 9);
+                let prepared = backend.prepare(&sharp, &Prepare::default()).unwrap();
+                let mut stream = backend.stream().unwrap();
+                let x = backend.upload(&mut stream, input.view()).unwrap();
+                let call = Call::new(&x).return_attention(true);
+                let pi = backend.forward(&mut stream, &prepared, &call).unwrap().attention.unwrap();
+                for row in backend.download(&mut stream, &pi).unwrap().data().chunks_exact(200) {
+                    let sum: f32 = row.iter().sum();
+                    assert!((sum - 1.0).abs() < 1e-5, "subgroups {subgroups}: {sum}");
+                }
+            },
+        );
     }
 }
 
