@@ -27,10 +27,11 @@ impl Task for Transpose<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Self { src, src_stride, dst, dst_stride, rows, columns } = self;
+        let [height, width] = [rows, columns].map(|extent| L::WIDTH.min(extent));
         for top in (0..rows).step_by(L::WIDTH) {
-            let height = L::WIDTH.min(rows - top);
             for left in (0..columns).step_by(L::WIDTH) {
-                let width = L::WIDTH.min(columns - left);
+                // The last square begins within the one before, so that it is whole, too.
+                let (top, left) = (top.min(rows - height), left.min(columns - width));
                 let src = &src[top * src_stride + left..];
                 let dst = &mut dst[left * dst_stride + top..];
                 if height == L::WIDTH && width == L::WIDTH {
@@ -56,7 +57,7 @@ fn whole<L: Lanes>(lanes: L, (src, src_stride): (&[f32], usize), (dst, dst_strid
     }
 }
 
-/// A square at the edge.
+/// A square of a matrix that has fewer rows or columns.
 #[inline(always)]
 fn partial<L: Lanes>(
     lanes: L,

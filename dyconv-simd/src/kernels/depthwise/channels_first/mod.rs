@@ -2,11 +2,12 @@
 //!
 //! Squares of three and five taps read planes where they lie: with stride 1 as one run of pixels ([`flat`]), with stride
 //! 2 row by row, even and odd pixels apart ([`halves`]). Any other geometry copies a plane with its padding first
-//! ([`any`]).
+//! ([`any`]). Small planes would fill few vectors and begin often: they are turned over ([`turned`]).
 
 mod any;
 mod flat;
 mod halves;
+mod turned;
 
 use dyconv_core::{Config, Geometry, Result};
 
@@ -26,6 +27,8 @@ pub(crate) enum Way {
     Flat(Ends),
     /// Row by row, even and odd pixels apart.
     Halves,
+    /// Turned over, to run over channels after all.
+    Turned,
     /// From a padded copy.
     Copied {
         /// The copy.
@@ -44,7 +47,9 @@ impl Way {
         let [taps, columns] = config.kernel_size();
         let square = taps == columns && matches!(taps, 3 | 5) && config.dilation() == [1, 1];
         let before = geometry.before;
+        let small = turned::pays(geometry) && config.out_channels_per_group() == 1;
         Ok(match config.stride() {
+            [1, 1] | [2, 2] if square && small => Self::Turned,
             [1, 1] if square && geometry.output == geometry.input && before == [taps / 2; 2] => {
                 Self::Flat(Ends::new(taps, geometry.input, vector))
             }
@@ -62,6 +67,7 @@ impl Way {
         match self {
             Self::Flat(ends) => ends.scratch(vector),
             Self::Halves => 0,
+            Self::Turned => turned::scratch(geometry, vector),
             Self::Copied { window, .. } => any::scratch(window, geometry.output[0], vector),
         }
     }
@@ -82,6 +88,12 @@ impl<'a> Input<'a> {
     fn plane(&self, plan: &Plan, channel: usize) -> &'a [f32] {
         let pixels = plan.geometry.input[0] * plan.geometry.input[1];
         &self.x[(self.first + channel) / self.multiplier * pixels..][..pixels]
+    }
+
+    /// The planes from the block's first on.
+    fn planes(&self, plan: &Plan) -> &'a [f32] {
+        let pixels = plan.geometry.input[0] * plan.geometry.input[1];
+        &self.x[self.first / self.multiplier * pixels..]
     }
 }
 
@@ -121,6 +133,7 @@ pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, scratch: &mut Buffer) 
     match (way, config.kernel_size()[1], geometry.before[1]) {
         (Way::Flat(ends), 3, _) => lanes.vectorize(Flat::<3>(planes, ends)),
         (Way::Flat(ends), _, _) => lanes.vectorize(Flat::<5>(planes, ends)),
+        (Way::Turned, _, _) => turned::run(lanes, planes),
         (Way::Halves, 3, 0) => lanes.vectorize(Halves::<3, 0>(planes)),
         (Way::Halves, 3, _) => lanes.vectorize(Halves::<3, 1>(planes)),
         (Way::Halves, _, 1) => lanes.vectorize(Halves::<5, 1>(planes)),

@@ -36,7 +36,7 @@ impl Task for AnyTaps<'_, '_> {
                 }
                 let pixel = y * width + x;
                 if let Some(residual) = residual {
-                    let residual = &residual[pixel * plan.out_channels..][..input.channels];
+                    let residual = &residual.x[pixel * residual.pixel..][..input.channels];
                     sum = lanes.add(sum, lanes.load_partial(residual));
                 }
                 let sum = lanes.min(lanes.splat(high), lanes.max(lanes.splat(low), sum));

@@ -10,7 +10,7 @@ mod slide;
 use std::ops::Range;
 
 use self::any::AnyTaps;
-use self::slide::Slide;
+use self::slide::slide;
 use super::Work;
 use crate::buffer::Buffer;
 use crate::kernels::activate::bounds;
@@ -18,31 +18,31 @@ use crate::kernels::output::Columns;
 use crate::lanes::Lanes;
 use crate::plan::Plan;
 
-/// A block's input, channels last.
+/// A block's input or residual, channels last, from its first channel on.
 #[derive(Clone, Copy)]
-struct Input<'a> {
-    x: &'a [f32],
+pub(super) struct Input<'a> {
+    pub(super) x: &'a [f32],
     /// From one pixel to the next.
-    pixel: usize,
+    pub(super) pixel: usize,
     /// Of the block.
-    channels: usize,
+    pub(super) channels: usize,
 }
 
 /// Rows of outputs of a block, and what they are made of.
-struct Outputs<'a, 't> {
-    plan: &'a Plan,
-    input: Input<'a>,
-    rows: Range<usize>,
+pub(super) struct Outputs<'a, 't> {
+    pub(super) plan: &'a Plan,
+    pub(super) input: Input<'a>,
+    pub(super) rows: Range<usize>,
     /// `[tap][lane]`
-    weights: &'a [f32],
-    offset: &'a [f32],
+    pub(super) weights: &'a [f32],
+    pub(super) offset: &'a [f32],
     /// The least and the greatest output.
-    clamp: [f32; 2],
-    /// From the block's first channel on.
-    residual: Option<&'a [f32]>,
-    out: &'a mut Columns<'t>,
+    pub(super) clamp: [f32; 2],
+    /// A reference, since kernels have no registers to spare for one that is seldom there.
+    pub(super) residual: Option<&'a Input<'a>>,
+    pub(super) out: &'a mut Columns<'t>,
     /// Their channel sums, as many as are asked for.
-    sums: &'a mut [f32],
+    pub(super) sums: &'a mut [f32],
 }
 
 pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
@@ -62,6 +62,8 @@ pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
         }
         Input { x: spread, pixel: L::WIDTH, channels }
     };
+    let residual =
+        sample.residual.map(|x| Input { x: &x[block.first..], pixel: plan.out_channels, channels });
     let outputs = Outputs {
         plan,
         input,
@@ -69,15 +71,21 @@ pub(super) fn run<L: Lanes>(lanes: L, work: Work<'_, '_>, plane: &mut Buffer) {
         weights,
         offset,
         clamp: bounds(sample.activation).unwrap_or([f32::NEG_INFINITY, f32::INFINITY]),
-        residual: sample.residual.map(|residual| &residual[block.first..]),
+        residual: residual.as_ref(),
         out,
         sums,
     };
+    convolve(lanes, outputs);
+}
+
+/// Computes outputs with the kernel of their taps.
+pub(super) fn convolve<L: Lanes>(lanes: L, outputs: Outputs<'_, '_>) {
+    let config = &outputs.plan.config;
     match (config.kernel_size(), config.stride(), config.dilation()) {
-        ([3, 3], [1, 1], [1, 1]) => lanes.vectorize(Slide::<3, 1>(outputs)),
-        ([3, 3], [2, 2], [1, 1]) => lanes.vectorize(Slide::<3, 2>(outputs)),
-        ([5, 5], [1, 1], [1, 1]) => lanes.vectorize(Slide::<5, 1>(outputs)),
-        ([5, 5], [2, 2], [1, 1]) => lanes.vectorize(Slide::<5, 2>(outputs)),
+        ([3, 3], [1, 1], [1, 1]) => slide::<L, 3, 1>(lanes, outputs),
+        ([3, 3], [2, 2], [1, 1]) => slide::<L, 3, 2>(lanes, outputs),
+        ([5, 5], [1, 1], [1, 1]) => slide::<L, 5, 1>(lanes, outputs),
+        ([5, 5], [2, 2], [1, 1]) => slide::<L, 5, 2>(lanes, outputs),
         _ => lanes.vectorize(AnyTaps(outputs)),
     }
 }

@@ -14,10 +14,20 @@ use super::super::store_sums;
 use super::Outputs;
 use crate::lanes::{Lanes, Task};
 
-/// All outputs of a block.
-pub(super) struct Slide<'a, 't, const K: usize, const S: usize>(pub(super) Outputs<'a, 't>);
+/// All outputs of a block, `K` × `K` taps, stride `S`.
+///
+/// Bounds are left out where there are none: their instructions take turns with multiply-adds, of which there are few.
+pub(super) fn slide<L: Lanes, const K: usize, const S: usize>(lanes: L, outputs: Outputs<'_, '_>) {
+    if outputs.clamp == [f32::NEG_INFINITY, f32::INFINITY] {
+        lanes.vectorize(Slide::<K, S, false>(outputs));
+    } else {
+        lanes.vectorize(Slide::<K, S, true>(outputs));
+    }
+}
 
-impl<const K: usize, const S: usize> Task for Slide<'_, '_, K, S> {
+struct Slide<'a, 't, const K: usize, const S: usize, const CLAMPED: bool>(Outputs<'a, 't>);
+
+impl<const K: usize, const S: usize, const CLAMPED: bool> Task for Slide<'_, '_, K, S, CLAMPED> {
     type Output = ();
 
     #[inline(always)]
@@ -30,8 +40,11 @@ impl<const K: usize, const S: usize> Task for Slide<'_, '_, K, S> {
                 taps[ky][kx] = lanes.load(&weights[(ky * K + kx) * L::WIDTH..]);
             }
         }
-        let kernel =
-            Window::<L, K> { taps, offset: lanes.load(offset), clamp: clamp.map(|bound| lanes.splat(bound)) };
+        let kernel = Window::<L, K, CLAMPED> {
+            taps,
+            offset: lanes.load(offset),
+            clamp: clamp.map(|bound| lanes.splat(bound)),
+        };
         let ([height, _], before) = (plan.geometry.input, plan.geometry.before[0]);
         let whole = input.channels == L::WIDTH;
         let mut out = self.0;
@@ -71,13 +84,13 @@ const fn most<L: Lanes, const K: usize>() -> usize {
 const INPUT_ROWS: usize = 9;
 
 /// What stays in registers.
-struct Window<L: Lanes, const K: usize> {
+struct Window<L: Lanes, const K: usize, const CLAMPED: bool> {
     taps: [[L::V; K]; K],
     offset: L::V,
     clamp: [L::V; 2],
 }
 
-impl<L: Lanes, const K: usize> Window<L, K> {
+impl<L: Lanes, const K: usize, const CLAMPED: bool> Window<L, K, CLAMPED> {
     /// `R` rows of outputs from `y` on, and their sums. Where vectors are full, and where no row falls outside, nothing needs
     /// to be asked.
     #[inline(always)]
@@ -136,10 +149,12 @@ impl<L: Lanes, const K: usize> Window<L, K> {
                     let pixel = (y + r) * width + step + 1 - pending;
                     let mut sum = sums[r][pending - 1];
                     if let Some(residual) = residual {
-                        let residual = &residual[pixel * plan.out_channels..][..input.channels];
+                        let residual = &residual.x[pixel * residual.pixel..][..input.channels];
                         sum = lanes.add(sum, lanes.load_partial(residual));
                     }
-                    let sum = lanes.min(self.clamp[1], lanes.max(self.clamp[0], sum));
+                    if CLAMPED {
+                        sum = lanes.min(self.clamp[1], lanes.max(self.clamp[0], sum));
+                    }
                     total = lanes.add(total, sum);
                     if FULL {
                         lanes.store(sum, out.row_mut(pixel));
