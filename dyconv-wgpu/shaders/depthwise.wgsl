@@ -1,7 +1,7 @@
 // Step 4 where every group has one input channel: a unit is one output pixel of a channel.
 // Kernels lie as [tap][channel], so that channels-last neighbours read neighbours.
 
-@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Word>;
 
 @compute @workgroup_size(64)
 fn depthwise(
@@ -30,7 +30,8 @@ fn finish_unit(sample: u32, channel: u32, pixel: u32, terms: Terms) -> f32 {
             let x = left + i32(kx * params.dilation_width);
             if x >= 0 && x < i32(params.input_width) {
                 let at = start + (u32(y) * params.input_width + u32(x)) * params.input_pixel;
-                sum += kernel_floats[taps + (ky * params.kernel_width + kx) * channels] * input[at];
+                sum += kernel_floats[taps + (ky * params.kernel_width + kx) * channels]
+                    * value_of(input[word_of(at)], at);
             }
         }
     }

@@ -4,9 +4,9 @@
 const HAS_BIAS: u32 = 1u;
 const HAS_NORM: u32 = 2u;
 const HAS_RESIDUAL: u32 = 4u;
-// The output holds what the dispatch before this one summed.
+// `sums` holds what the dispatch before this one summed.
 const CONTINUES: u32 = 8u;
-// The sum isn't whole yet, and stored as it is.
+// The sum isn't whole yet, and goes to `sums` as it is: parts are floats, whatever the output is.
 const IS_PART: u32 = 16u;
 // Channel sums of the tile's outputs are wanted.
 const EMITS: u32 = 32u;
@@ -80,9 +80,9 @@ struct ConvolveParams {
 // Binding 1 is the input, 2 and 3 are the kernels: each is read in several ways.
 // [scale][shift], one each per output channel.
 @group(0) @binding(4) var<storage, read> norm: array<f32>;
-@group(0) @binding(5) var<storage, read> residual: array<f32>;
-@group(0) @binding(6) var<storage, read_write> output: array<f32>;
-// Channel sums of what a workgroup computed, where they are wanted.
+@group(0) @binding(5) var<storage, read> residual: array<Word>;
+@group(0) @binding(6) var<storage, read_write> output: array<Written>;
+// Parts of sums, by output; behind them channel sums of what a workgroup computed, where they are wanted.
 @group(0) @binding(7) var<storage, read_write> sums: array<f32>;
 
 // What all outputs of a channel have in common.
@@ -111,20 +111,20 @@ fn place_of(sample: u32, channel: u32, pixel: u32) -> u32 {
         + pixel * params.output_pixel;
 }
 
-// Writes and returns one output, or its sum so far; `index` counts from the output's start.
+// Writes and returns one output, as a reader finds it, or its sum so far; `index` counts from the output's start.
 fn finish(sum: f32, terms: Terms, index: u32) -> f32 {
     var value = sum;
-    let at = params.output_base + index;
     if (params.flags & CONTINUES) != 0u {
-        value += output[at];
+        value += sums[index];
     }
-    if (params.flags & IS_PART) == 0u {
-        value = (value + terms.bias) * terms.scale + terms.shift;
-        if (params.flags & HAS_RESIDUAL) != 0u {
-            value += residual[params.residual_base + index];
-        }
-        value = activate(params.activation, params.slope, value);
+    if (params.flags & IS_PART) != 0u {
+        sums[index] = value;
+        return value;
     }
-    output[at] = value;
-    return value;
+    value = (value + terms.bias) * terms.scale + terms.shift;
+    if (params.flags & HAS_RESIDUAL) != 0u {
+        let at = params.residual_base + index;
+        value += value_of(residual[word_of(at)], at);
+    }
+    return store(params.output_base + index, activate(params.activation, params.slope, value));
 }

@@ -27,7 +27,7 @@ struct PoolParams {
 }
 
 @group(0) @binding(0) var<uniform> params: PoolParams;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Word>;
 @group(0) @binding(2) var<storage, read> center: array<f32>;
 @group(0) @binding(3) var<storage, read_write> output: array<f32>;
 
@@ -57,7 +57,8 @@ fn pool(
         let start = params.input_base + sample * params.input_sample + channel * params.input_channel;
         let middle = select(0.0, center[min(channel, arrayLength(&center) - 1u)], params.squared != 0u);
         for (var pixel = params.first_pixel + sharer; pixel < params.end_pixel; pixel += sharers) {
-            let value = input[start + pixel * params.input_pixel];
+            let at = start + pixel * params.input_pixel;
+            let value = value_of(input[word_of(at)], at);
             let distance = value - middle;
             sum += select(value, distance * distance, params.squared != 0u);
         }

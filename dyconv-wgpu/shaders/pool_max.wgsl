@@ -22,7 +22,7 @@ struct PoolMaxParams {
 
 @group(0) @binding(0) var<uniform> params: PoolMaxParams;
 @group(0) @binding(1) var<storage, read> input: array<u32>;
-@group(0) @binding(2) var<storage, read_write> output: array<u32>;
+@group(0) @binding(2) var<storage, read_write> output: array<Written>;
 
 @compute @workgroup_size(64)
 fn pool_max(
@@ -63,22 +63,22 @@ fn pool_max(
     var best = 0u;
     for (var y = first_row; y < end_row; y++) {
         for (var x = first_column; x < end_column; x++) {
-            best = max(best, rank(input[start + (y * params.input_width + x) * pixel_stride]));
+            let at = start + (y * params.input_width + x) * pixel_stride;
+            best = max(best, rank(bits_of(input[word_of(at)], at)));
         }
     }
-    output[params.output_base + index] = number(best);
+    put(params.output_base + index, number(best));
 }
 
-const SIGN: u32 = 0x80000000u;
-const INFINITY: u32 = 0x7f800000u;
-const NAN_RANK: u32 = 0xffffffffu;
+const SIGN: u32 = MASK - MASK / 2u;
+const NAN_RANK: u32 = MASK;
 
 // Integers in the order of the floats with these bits; NaN, of either sign, is the last.
 fn rank(bits: u32) -> u32 {
-    let ordered = select(bits | SIGN, ~bits, bits >= SIGN);
+    let ordered = select(bits | SIGN, ~bits & MASK, bits >= SIGN);
     return select(ordered, NAN_RANK, (bits & ~SIGN) > INFINITY);
 }
 
 fn number(rank: u32) -> u32 {
-    return select(~rank, rank & ~SIGN, rank >= SIGN);
+    return select(~rank & MASK, rank & ~SIGN, rank >= SIGN);
 }

@@ -12,7 +12,7 @@ struct RelayoutParams {
 
 @group(0) @binding(0) var<uniform> params: RelayoutParams;
 @group(0) @binding(1) var<storage, read> input: array<u32>;
-@group(0) @binding(2) var<storage, read_write> output: array<u32>;
+@group(0) @binding(2) var<storage, read_write> output: array<Written>;
 
 @compute @workgroup_size(64)
 fn relayout(
@@ -27,5 +27,6 @@ fn relayout(
     let inner = index % params.inner;
     let outer = index / params.inner % params.outer;
     let sample = index - outer * params.inner - inner;
-    output[params.output_base + index] = input[params.input_base + sample + inner * params.outer + outer];
+    let place = params.input_base + sample + inner * params.outer + outer;
+    put(params.output_base + index, bits_of(input[word_of(place)], place));
 }

@@ -46,6 +46,7 @@ impl WgpuBackend {
     pub(crate) fn on(context: Arc<Context>, adapter: &AdapterSummary, device: &wgpu::Limits) -> Self {
         let limits = &context.limits;
         let info = Info::new(adapter.id(), adapter.words(), 1, Accuracy::GpuWinogradF4)
+            .activations(context.values.precision())
             .limit("max_storage_buffer_binding_size", limits.binding_bytes)
             .limit("max_buffer_size", limits.buffer_bytes)
             .limit("max_compute_workgroups_per_dimension", u64::from(limits.workgroups))
@@ -167,7 +168,7 @@ impl Backend for WgpuBackend {
         check_stream(stream, &self.context)?;
         let tensor = WgpuTensor::new(stream, host.shape(), host.layout())?;
         if let Some(data) = &tensor.data {
-            stream.upload(host.data(), data)?;
+            stream.upload(host.data(), tensor.values, data)?;
         }
         Ok(tensor)
     }

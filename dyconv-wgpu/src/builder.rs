@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dyconv_core::{Error, Result};
+use dyconv_core::{Error, Precision, Result};
 
 use crate::adapter::{self, AdapterSummary, unavailable};
 use crate::backend::WgpuBackend;
@@ -12,6 +12,7 @@ use crate::env;
 use crate::kernel::{Across, Kernel, THREADS};
 use crate::limits::{LOOP_STEPS, Limits};
 use crate::tile::Tile;
+use crate::values::Values;
 
 /// What a backend is made with; [`WgpuBackend::builder`] starts one.
 ///
@@ -27,6 +28,7 @@ pub struct WgpuBuilder {
     adapter: Option<String>,
     limits: DeviceLimits,
     timestamps: bool,
+    activations: Precision,
     budget: u64,
     timeout: Duration,
     binding_bytes: u64,
@@ -43,6 +45,7 @@ impl WgpuBuilder {
             adapter: env::var(env::ADAPTER),
             limits: DeviceLimits::from_env(),
             timestamps: false,
+            activations: Precision::F32,
             budget: u64::MAX,
             timeout: Duration::from_secs(120),
             binding_bytes: u64::MAX,
@@ -68,6 +71,16 @@ impl WgpuBuilder {
     /// Asks for a device that can [time kernels](WgpuBackend::finish_timed).
     pub fn timestamps(mut self, timestamps: bool) -> Self {
         self.timestamps = timestamps;
+        self
+    }
+
+    /// How tensors are stored that are uploaded, given π among them, and those that layers and the maximum over windows
+    /// give: [`Precision::F32`], the default, or [`Precision::F16`], rounded to nearest even, beyond 65504 infinite. Every
+    /// sum is f32 either way; π, means and statistics that are handed back are, too. With f16 nothing trains.
+    ///
+    /// Kernels use the device's own f16 where it has that, and two halves of a word elsewhere; the bits are the same.
+    pub fn activations(mut self, activations: Precision) -> Self {
+        self.activations = activations;
         self
     }
 
@@ -131,7 +144,7 @@ impl WgpuBuilder {
     ///
     /// # Errors
     /// [`Error::Unavailable`] where no adapter fits, with a hint how to get one; [`Error::Unsupported`] where it lacks a
-    /// feature that was asked for, by name.
+    /// feature that was asked for, by name; [`Error::Invalid`] for [activations](WgpuBuilder::activations) in bf16.
     pub async fn build_async(self) -> Result<WgpuBackend> {
         let adapter = adapter::choose(self.adapter.as_deref()).await?;
         let required_limits = self.limits.of(&adapter)?;
@@ -202,7 +215,8 @@ impl WgpuBuilder {
             limits.loop_steps = 2 * u64::from(LOOP_STEPS) - 1;
             limits.busy_threads = THREADS;
         }
-        let settings = Settings { limits, budget: self.budget, timeout: self.timeout, owns_device };
+        let values = Values::new(self.activations, device.features().contains(wgpu::Features::SHADER_F16))?;
+        let settings = Settings { limits, values, budget: self.budget, timeout: self.timeout, owns_device };
         let context = Context::new(summary.id(), device, queue, settings);
         Ok(WgpuBackend::on(context, &summary, &allowed))
     }

@@ -10,6 +10,7 @@ use crate::limits::Limits;
 use crate::memory::{Memory, device_error};
 use crate::pipelines::Pipelines;
 use crate::ticket::unique;
+use crate::values::Values;
 
 /// A device and everything that all streams share.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) limits: Limits,
+    /// How activations are stored.
+    pub(crate) values: Values,
     pub(crate) memory: Arc<Memory>,
     pub(crate) pipelines: Pipelines,
     pub(crate) submissions: AtomicU64,
@@ -40,6 +43,7 @@ struct Faults {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
+    pub(crate) values: Values,
     pub(crate) budget: u64,
     pub(crate) timeout: Duration,
     /// Whether the device was made here, so that its handler for uncaptured errors is ours to set.
@@ -70,6 +74,7 @@ impl Context {
             device,
             queue,
             limits: settings.limits,
+            values: settings.values,
             memory: Memory::new(settings.budget),
             pipelines: Pipelines::default(),
             submissions: AtomicU64::new(0),

@@ -1,12 +1,13 @@
 //! A plan in words and figures: what `explain` prints.
 
-use dyconv_core::{Cost, Prepared, Result, Shape};
+use dyconv_core::{Cost, Prepared, Result, Shape, round};
 
 use crate::kernel::{Convolution, Kernel};
 use crate::layer::WgpuLayer;
 use crate::limits::ELEMENT;
 use crate::plan::Plan;
 use crate::stages::SAMPLES;
+use crate::values::Values;
 
 impl Plan {
     /// What `explain` prints.
@@ -18,17 +19,26 @@ impl Plan {
         let sizes = Sizes::new(self, layer, input, output);
         let total = sizes.cost()?.total();
         let peak = sizes.peak();
-        Ok(dyconv_core::Plan::new(self.name(), total.multiply_adds, total.bytes, peak, self.accuracy()))
+        Ok(dyconv_core::Plan::new(
+            self.name(layer.values),
+            total.multiply_adds,
+            total.bytes,
+            peak,
+            self.accuracy(),
+        ))
     }
 
     /// The kernel and how its work is divided: `tiled 64×64×16 from experts, 4 slices, 2 parts`.
-    fn name(&self) -> String {
+    fn name(&self, values: Values) -> String {
         let mut name = match self.winograd {
             Some(tiles) => format!("winograd {0}×{0}, {1}", tiles.size.outputs(), self.kernel),
             None => self.kernel.to_string(),
         };
         if self.is_fused() {
             name += " from experts";
+        }
+        if values != Values::F32 {
+            name += &format!(", activations in {}", round::largest(values.precision()).1);
         }
         let parts = self.split.parts().count();
         for (count, what) in [(self.slices as usize, "slices"), (parts, "parts")] {
@@ -83,7 +93,9 @@ impl<'a> Sizes<'a> {
         let tiles = self.column_tiles();
         // Of the convolution as it is on paper, the kernels are not what this plan reads.
         let on_paper = config.expert_len() + if config.bias() { config.out_channels() } else { 0 };
-        let activations = cost.convolve.bytes.saturating_sub(bytes(on_paper).saturating_mul(batch));
+        let stored = |bytes: u64| bytes / ELEMENT * self.layer.values.bytes();
+        let activations = stored(cost.convolve.bytes.saturating_sub(bytes(on_paper).saturating_mul(batch)));
+        cost.pool.bytes = stored(cost.pool.bytes);
         let by_tiles = |each: u64| each.saturating_mul(batch).saturating_mul(tiles);
         let kernels;
         if self.plan.is_fused() {
@@ -128,8 +140,8 @@ impl<'a> Sizes<'a> {
             (Some(_), _) => samples,
         };
         let parts = [
-            bytes(self.input.len()),
-            bytes(self.output.len()),
+            self.layer.values.bytes().saturating_mul(self.input.len() as u64),
+            self.layer.values.bytes().saturating_mul(self.output.len() as u64),
             self.expert.saturating_mul(config.experts() as u64),
             self.kernel.saturating_mul(kernels),
             self.images.saturating_mul(samples),

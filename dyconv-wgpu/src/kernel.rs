@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::stored::Stored;
 use crate::tile::Tile;
+use crate::values::Values;
 use crate::winograd::Size;
 pub(crate) use train::TrainKernel;
 
@@ -13,17 +14,18 @@ pub(crate) use train::TrainKernel;
 /// this list stays short: a software driver takes up to a second per pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kernel {
-    Pool(Across),
-    PoolMax,
-    Relayout,
+    Pool(Across, Values),
+    PoolMax(Values),
+    Relayout(Values),
+    Convert(Values, Values),
     Attention(Across),
     Aggregate(Stored),
     Convolve(Convolution),
-    Join(Source, Outputs),
+    Join(Source, Outputs, Values),
     WinogradKernels(Size, Stored),
-    WinogradInput(Size),
-    WinogradOutput(Size, Source, Outputs),
-    Depthwise(Outputs),
+    WinogradInput(Size, Values),
+    WinogradOutput(Size, Source, Outputs, Values),
+    Depthwise(Outputs, Values),
     Moments,
     Normalize,
     Train(TrainKernel),
@@ -42,13 +44,15 @@ use Access::{Read, Write};
 /// drivers that emulate barriers.
 pub(crate) const THREADS: u32 = 64;
 
-/// A tiled convolution: its tile, how it finds its input, and where its kernels come from.
+/// A tiled convolution: its tile, how it finds its input, where its kernels come from, and
+/// how both are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Convolution {
     pub(crate) tile: Tile,
     pub(crate) gather: Gather,
     pub(crate) source: Source,
     pub(crate) stored: Stored,
+    pub(crate) values: Values,
 }
 
 /// How a tile finds its input.
@@ -94,27 +98,38 @@ pub(crate) enum Source {
 impl Kernel {
     /// Every kernel that there is; only a few are ever made into pipelines.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let mut all = vec![Self::PoolMax, Self::Relayout, Self::Moments, Self::Normalize];
-        all.extend(Across::ALL.into_iter().flat_map(|across| [Self::Pool(across), Self::Attention(across)]));
-        for outputs in [Outputs::Each].into_iter().chain(Across::ALL.map(Outputs::Summed)) {
-            all.push(Self::Depthwise(outputs));
-            for source in [Source::Kernels, Source::Experts] {
-                all.push(Self::Join(source, outputs));
-                all.extend(Size::ALL.map(|size| Self::WinogradOutput(size, source, outputs)));
+        let mut all = vec![Self::Moments, Self::Normalize];
+        all.extend(Across::ALL.map(Self::Attention));
+        for values in [Values::F32, Values::F16] {
+            all.extend([Self::PoolMax(values), Self::Relayout(values)]);
+        }
+        for values in Values::ALL {
+            all.extend(Across::ALL.map(|across| Self::Pool(across, values)));
+            all.extend(Size::ALL.map(|size| Self::WinogradInput(size, values)));
+            for outputs in [Outputs::Each].into_iter().chain(Across::ALL.map(Outputs::Summed)) {
+                all.push(Self::Depthwise(outputs, values));
+                for source in [Source::Kernels, Source::Experts] {
+                    all.push(Self::Join(source, outputs, values));
+                    all.extend(Size::ALL.map(|size| Self::WinogradOutput(size, source, outputs, values)));
+                }
             }
+        }
+        for half in [Values::F16, Values::NativeF16] {
+            all.extend([Self::Convert(half, Values::F32), Self::Convert(Values::F32, half)]);
         }
         all.extend(Stored::ALL.map(Self::Aggregate));
         for size in Size::ALL {
             all.extend(Stored::ALL.map(|stored| Self::WinogradKernels(size, stored)));
-            all.push(Self::WinogradInput(size));
         }
         for tile in Tile::ALL {
             for gather in [Gather::Any, Gather::Taps, Gather::Points, Gather::Quads] {
                 for source in [Source::Kernels, Source::Experts] {
-                    all.extend(
-                        Stored::ALL
-                            .map(|stored| Self::Convolve(Convolution { tile, gather, source, stored })),
-                    );
+                    for values in Values::ALL {
+                        let stored = Stored::ALL.into_iter().filter(|&stored| values.goes_with(stored));
+                        all.extend(stored.map(|stored| {
+                            Self::Convolve(Convolution { tile, gather, source, stored, values })
+                        }));
+                    }
                 }
             }
         }
@@ -132,17 +147,18 @@ impl Kernel {
     /// The WGSL function, by the stage's name.
     pub(crate) fn entry_point(self) -> &'static str {
         match self {
-            Self::Pool(_) => "pool",
-            Self::PoolMax => "pool_max",
-            Self::Relayout => "relayout",
+            Self::Pool(..) => "pool",
+            Self::PoolMax(_) => "pool_max",
+            Self::Relayout(_) => "relayout",
+            Self::Convert(..) => "convert",
             Self::Attention(_) => "attention",
             Self::Aggregate(_) => "aggregate",
             Self::Convolve(_) => "convolve",
             Self::Join(..) => "join",
             Self::WinogradKernels(..) => "winograd_kernels",
-            Self::WinogradInput(_) => "winograd_input",
+            Self::WinogradInput(..) => "winograd_input",
             Self::WinogradOutput(..) => "winograd_output",
-            Self::Depthwise(_) => "depthwise",
+            Self::Depthwise(..) => "depthwise",
             Self::Moments => "moments",
             Self::Normalize => "normalize_batch",
             Self::Train(kernel) => kernel.entry_point(),
@@ -152,13 +168,14 @@ impl Kernel {
     /// The layer's stage that it is a part of; or what it does beside a layer.
     pub(crate) fn stage(self) -> &'static str {
         match self {
-            Self::Pool(_) => "pool",
-            Self::PoolMax => "max pool",
-            Self::Relayout => "relayout",
+            Self::Pool(..) => "pool",
+            Self::PoolMax(_) => "max pool",
+            Self::Relayout(_) => "relayout",
+            Self::Convert(..) => "convert",
             Self::Attention(_) => "attention",
             Self::Aggregate(_) | Self::WinogradKernels(..) => "aggregate",
-            Self::Convolve(_) | Self::Join(..) | Self::Depthwise(_) => "convolve",
-            Self::WinogradInput(_) | Self::WinogradOutput(..) => "convolve",
+            Self::Convolve(_) | Self::Join(..) | Self::Depthwise(..) => "convolve",
+            Self::WinogradInput(..) | Self::WinogradOutput(..) => "convolve",
             Self::Moments | Self::Normalize => "normalize",
             Self::Train(kernel) => kernel.stage(),
         }
@@ -167,16 +184,17 @@ impl Kernel {
     /// The storage buffers at bindings 1, 2, …; binding 0 is the uniform.
     pub(crate) fn storage(self) -> &'static [Access] {
         match self {
-            Self::Pool(_) => &[Read, Read, Write],
-            Self::PoolMax | Self::Relayout | Self::Moments | Self::WinogradInput(_) => &[Read, Write],
+            Self::Pool(..) => &[Read, Read, Write],
+            Self::PoolMax(_) | Self::Relayout(_) | Self::Convert(..) => &[Read, Write],
+            Self::Moments | Self::WinogradInput(..) => &[Read, Write],
             Self::WinogradKernels(..) => &[Read, Read, Write],
             Self::Attention(_) => &[Read, Read, Write, Write],
             Self::Aggregate(_) => &[Read, Read, Read, Write],
             Self::Normalize => &[Read, Read, Read, Read, Read, Write],
             Self::Convolve(Convolution { source, .. })
-            | Self::Join(source, _)
-            | Self::WinogradOutput(_, source, _) => source.storage(),
-            Self::Depthwise(_) => Source::Kernels.storage(),
+            | Self::Join(source, ..)
+            | Self::WinogradOutput(_, source, ..) => source.storage(),
+            Self::Depthwise(..) => Source::Kernels.storage(),
             Self::Train(kernel) => kernel.storage(),
         }
     }
@@ -197,59 +215,72 @@ impl Kernel {
         const EXP: &str = include_str!("../shaders/exp.wgsl");
         const ACTIVATE: &str = include_str!("../shaders/activate.wgsl");
         const EPILOGUE: &str = include_str!("../shaders/epilogue.wgsl");
-        let kernels = Source::Kernels.wgsl();
-        let floats = Stored::F32.wgsl();
-        let parts: &[&str] = match self {
-            Self::Pool(across) => &[GRID, across.wgsl(), include_str!("../shaders/pool.wgsl")],
-            Self::PoolMax => &[GRID, include_str!("../shaders/pool_max.wgsl")],
-            Self::Relayout => &[GRID, include_str!("../shaders/relayout.wgsl")],
-            Self::Attention(across) => {
-                &[GRID, EXP, ACTIVATE, across.wgsl(), include_str!("../shaders/attention.wgsl")]
+        let finishing = |values: Values| [GRID, EXP, ACTIVATE, values.load(), values.store(), EPILOGUE];
+        let unit_by_unit = |source: Source, outputs: Outputs, values: Values, own: &[&'static str]| {
+            let [across, outputs] = outputs.wgsl();
+            let parts = [Stored::F32.wgsl(), source.wgsl(), across, outputs];
+            [&finishing(values), &parts[..], own].concat()
+        };
+        let parts: Vec<&str> = match self {
+            Self::Pool(across, values) => {
+                vec![GRID, across.wgsl(), values.load(), include_str!("../shaders/pool.wgsl")]
             }
-            Self::Aggregate(stored) => &[stored.wgsl(), GRID, include_str!("../shaders/aggregate.wgsl")],
-            Self::Convolve(convolution) => return convolution.wgsl(&[GRID, EXP, ACTIVATE, EPILOGUE]),
-            Self::Join(source, outputs) => {
-                let join = include_str!("../shaders/join.wgsl");
-                let [across, outputs] = outputs.wgsl();
-                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, source.wgsl(), across, outputs, join]
+            Self::PoolMax(values) => vec![GRID, values.bits(), include_str!("../shaders/pool_max.wgsl")],
+            Self::Relayout(values) => vec![GRID, values.bits(), include_str!("../shaders/relayout.wgsl")],
+            Self::Convert(from, to) => {
+                vec![GRID, from.load(), to.store(), include_str!("../shaders/convert.wgsl")]
+            }
+            Self::Attention(across) => {
+                vec![GRID, EXP, ACTIVATE, across.wgsl(), include_str!("../shaders/attention.wgsl")]
+            }
+            Self::Aggregate(stored) => vec![stored.wgsl(), GRID, include_str!("../shaders/aggregate.wgsl")],
+            Self::Convolve(convolution) => {
+                return convolution.tile.unroll(&module(&convolution.parts(&finishing(convolution.values))));
+            }
+            Self::Join(source, outputs, values) => {
+                unit_by_unit(source, outputs, values, &[include_str!("../shaders/join.wgsl")])
             }
             Self::WinogradKernels(size, stored) => {
-                let kernels = include_str!("../shaders/winograd/kernels.wgsl");
-                &[stored.wgsl(), GRID, size.wgsl(), kernels]
+                vec![stored.wgsl(), GRID, size.wgsl(), include_str!("../shaders/winograd/kernels.wgsl")]
             }
-            Self::WinogradInput(size) => &[GRID, size.wgsl(), include_str!("../shaders/winograd/input.wgsl")],
-            Self::WinogradOutput(size, source, outputs) => {
-                let output = include_str!("../shaders/winograd/output.wgsl");
-                let [across, outputs] = outputs.wgsl();
-                let own = [source.wgsl(), across, outputs, size.wgsl(), output];
-                &[&[floats, GRID, EXP, ACTIVATE, EPILOGUE], &own[..]].concat()
+            Self::WinogradInput(size, values) => {
+                vec![GRID, values.load(), size.wgsl(), include_str!("../shaders/winograd/input.wgsl")]
             }
-            Self::Depthwise(outputs) => {
-                let depthwise = include_str!("../shaders/depthwise.wgsl");
-                let [across, outputs] = outputs.wgsl();
-                &[floats, GRID, EXP, ACTIVATE, EPILOGUE, kernels, across, outputs, depthwise]
+            Self::WinogradOutput(size, source, outputs, values) => {
+                let own = [size.wgsl(), include_str!("../shaders/winograd/output.wgsl")];
+                unit_by_unit(source, outputs, values, &own)
             }
-            Self::Moments => &[GRID, include_str!("../shaders/moments.wgsl")],
-            Self::Normalize => &[GRID, EXP, ACTIVATE, include_str!("../shaders/normalize.wgsl")],
+            Self::Depthwise(outputs, values) => {
+                unit_by_unit(Source::Kernels, outputs, values, &[include_str!("../shaders/depthwise.wgsl")])
+            }
+            Self::Moments => vec![GRID, include_str!("../shaders/moments.wgsl")],
+            Self::Normalize => vec![GRID, EXP, ACTIVATE, include_str!("../shaders/normalize.wgsl")],
             Self::Train(kernel) => return kernel.wgsl(),
         };
-        parts.join("\n")
+        module(&parts)
     }
 }
 
+/// The parts as one module, in front of it the directive that some of them need.
+fn module(parts: &[&str]) -> String {
+    const ENABLE: &str = "enable f16;\n";
+    let joined = parts.join("\n");
+    if joined.contains(ENABLE) { ENABLE.to_owned() + &joined.replace(ENABLE, "") } else { joined }
+}
+
 impl Convolution {
-    fn wgsl(self, common: &[&str]) -> String {
+    fn parts(self, finishing: &[&'static str]) -> Vec<&'static str> {
         const COLUMNS: &str = include_str!("../shaders/columns.wgsl");
         const PRODUCTS: &str = include_str!("../shaders/products.wgsl");
-        let [columns, products] = match self.gather {
-            Gather::Points => ["", ""],
-            Gather::Taps => [COLUMNS, ""],
-            Gather::Any | Gather::Quads => [COLUMNS, PRODUCTS],
+        const PLACES: &str = include_str!("../shaders/gather/places.wgsl");
+        let finding: &[&str] = match self.gather {
+            Gather::Points => &[],
+            Gather::Taps => &[COLUMNS, PLACES],
+            Gather::Quads => &[COLUMNS, PRODUCTS],
+            Gather::Any => &[COLUMNS, PRODUCTS, PLACES],
         };
-        let convolve = include_str!("../shaders/convolve.wgsl");
-        let own = [self.source.wgsl(), columns, products, self.gather.wgsl(), convolve];
-        let parts = [&[self.stored.wgsl()], common, &own].concat();
-        self.tile.unroll(&parts.join("\n"))
+        let own = [self.gather.wgsl(), include_str!("../shaders/convolve.wgsl")];
+        [&[self.stored.wgsl(), self.source.wgsl()], finishing, finding, &own].concat()
     }
 }
 

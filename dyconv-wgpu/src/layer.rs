@@ -14,6 +14,7 @@ use crate::origin::Origin;
 use crate::pack::Packing;
 use crate::stored::Stored;
 use crate::stream::WgpuStream;
+use crate::values::Values;
 
 /// A prepared layer.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct WgpuLayer {
     pub(crate) context: u64,
     pub(crate) packing: Packing,
     pub(crate) stored: Stored,
+    /// How the activations lie that it reads and writes.
+    pub(crate) values: Values,
     /// `[K][packed kernel]`, see [`Packing`] and [`Stored`].
     pub(crate) experts: Allocation,
     /// `[A1][c1][A2][c2]`, absent biases as zeros.
@@ -73,6 +76,10 @@ impl WgpuLayer {
             let what = format!("a trainable layer in precision {:?}; train it in F32", how.precision);
             return Err(unsupported(what));
         }
+        if how.trainable && context.values != Values::F32 {
+            let what = format!("a trainable layer beside activations in {:?}", context.values.precision());
+            return Err(unsupported(format!("{what}; train it on a backend with F32")));
+        }
         let stored = Stored::new(how.precision, context.has_f16())
             .ok_or_else(|| unsupported(format!("experts stored as {:?}", how.precision)))?;
         let vector = |data: Vec<f32>| {
@@ -102,6 +109,7 @@ impl WgpuLayer {
             context: context.id,
             packing: Packing::new(config),
             stored,
+            values: context.values,
             experts: upload_experts(context, layer, stored)?,
             head: params.attention.as_ref().map(|head| vector(flatten_head(config, head))).transpose()?,
             norm: norm

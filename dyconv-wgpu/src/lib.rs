@@ -49,7 +49,9 @@
 //! - Where threads of a workgroup add or compare what each has (pool, attention, emitted sums), they do so by subgroups on
 //!   a device that has them, unless [the builder](WgpuBuilder::subgroups) says no; in workgroup memory on any other.
 //! - Experts may be stored in [16 bits](dyconv_core::Precision): two to a word on any device, or as the device's own
-//!   `f16` where it has one. Sums are f32 either way.
+//!   `f16` where it has one. So may [activations](WgpuBuilder::activations), for a backend as a whole: every tensor that
+//!   is uploaded, and every output, is then rounded once, half a unit in its last place: |y|·2⁻¹¹ + 2⁻²⁵ beside what f32
+//!   sums are off by. Sums are f32 either way, parts of them between kernels, too.
 //! - It trains ([`Train`](dyconv_core::Train)): parameters, gradients and moments stay on the device, in the order of
 //!   the packed experts. A backward takes the batch in parts whose kernels, or their gradients, stay within a
 //!   quarter of the memory budget; sums are added in a fixed order, never atomically. A training step is recorded like a
@@ -66,7 +68,8 @@
 //! In a browser nothing blocks: use `build_async` and `download_async`.
 //!
 //! # Current limits
-//! - Activations are f32.
+//! - Beside activations in f16 nothing trains. Batches are split as if their activations were floats, since parts of their
+//!   sums are.
 //! - A trainable layer may be used by several streams, but a step waits for the others to have finished: it is an
 //!   error otherwise.
 //! - WGSL lets a compiler assume that NaN and infinity don't occur. Kernels are written so that they pass
@@ -107,6 +110,7 @@ mod tensor;
 mod ticket;
 mod tile;
 mod train;
+mod values;
 mod winograd;
 
 #[cfg(not(target_family = "wasm"))]

@@ -68,6 +68,12 @@ uniforms! {
         output_base: u32,
     }
 
+    ConvertParams {
+        count: u32,
+        input_base: u32,
+        output_base: u32,
+    }
+
     RelayoutParams {
         count: u32,
         inner: u32,

@@ -10,6 +10,7 @@ use crate::limits::{ELEMENT, LOOP_STEPS, Limits, Split, exceeded, index};
 use crate::pack::Packing;
 use crate::stored::Stored;
 use crate::tile::Tile;
+use crate::values::Values;
 use crate::winograd::{self, Size, Tiles};
 
 /// The kernel for one layer and input shape, and how its work is divided.
@@ -47,19 +48,20 @@ impl Plan {
 
 /// The plan for a layer and input shape, where the output's channel sums are wanted or not.
 pub(crate) fn plan(limits: &Limits, layer: &WgpuLayer, input: Shape, emits: bool) -> Result<Plan> {
-    choose(limits, layer.config(), layer.stored, &layer.packing, input, emits)
+    let form = (layer.stored, layer.values);
+    choose(limits, layer.config(), form, &layer.packing, input, emits)
 }
 
 fn choose(
     limits: &Limits,
     config: &Config,
-    stored: Stored,
+    (stored, values): (Stored, Values),
     packing: &Packing,
     input: Shape,
     emits: bool,
 ) -> Result<Plan> {
     let output = config.output_shape(input)?;
-    let problem = Problem { config, stored, kernel: packing.stride, input, output, limits };
+    let problem = Problem { config, stored, values, kernel: packing.stride, input, output, limits };
     check_extents(config, &config.geometry(input.height(), input.width())?)?;
     if config.is_depthwise() {
         return problem.depthwise(emits);
@@ -87,6 +89,7 @@ const PRODUCTS: f64 = 10.0;
 struct Problem<'a> {
     config: &'a Config,
     stored: Stored,
+    values: Values,
     /// Elements of one kernel, its bias included.
     kernel: usize,
     input: Shape,
@@ -101,12 +104,13 @@ impl Problem<'_> {
             return Err(exceeded("width of a depthwise kernel", width, u64::from(LOOP_STEPS)));
         }
         let split = if self.is_static() { self.parts()? } else { self.parts_with_kernels()? };
+        // Parts of sums lie where channel sums would.
+        let emits = emits && self.config.taps() <= LOOP_STEPS as usize;
         Ok(Plan {
-            kernel: Kernel::Depthwise(if emits {
-                Outputs::Summed(self.limits.across)
-            } else {
-                Outputs::Each
-            }),
+            kernel: Kernel::Depthwise(
+                if emits { Outputs::Summed(self.limits.across) } else { Outputs::Each },
+                self.values,
+            ),
             split,
             shares: self.is_static(),
             slices: 1,
@@ -131,12 +135,13 @@ impl Problem<'_> {
         let source = if is_fused { Source::Experts } else { Source::Kernels };
         // What was aggregated is floats.
         let stored = if is_fused || self.is_static() { self.stored } else { Stored::F32 };
-        let kernel = Kernel::Convolve(Convolution { tile, gather, source, stored });
+        let kernel = Kernel::Convolve(Convolution { tile, gather, source, stored, values: self.values });
         let slices = self.slices(tile, gather, split, shares);
-        // What joins slices knows each output's sample. Tiles that add channel sums belong to one sample each, unless
+        // Parts of sums lie where channel sums would. What joins slices knows each output's sample. Tiles that add channel sums belong to one sample each, unless
         // that pads too much.
         let padded = pixels.next_multiple_of(tile.columns as usize);
-        let emits = emits && (slices > 1 || !shares || padded * 7 <= pixels * 8);
+        let is_long = steps(self.config, tile, gather) > LOOP_STEPS / tile.depth;
+        let emits = emits && !is_long && (slices > 1 || !shares || padded * 7 <= pixels * 8);
         let shares = shares && (slices > 1 || !emits);
         Ok(Plan { kernel, split, shares, slices, emits, winograd: None })
     }
@@ -177,6 +182,7 @@ impl Problem<'_> {
             gather: Gather::Points,
             source: Source::Kernels,
             stored: Stored::F32,
+            values: Values::F32,
         });
         Ok(Some(Plan { kernel, split, shares, slices: 1, emits, winograd: Some(tiles) }))
     }
@@ -336,7 +342,7 @@ mod tests {
         let config = options.build().unwrap();
         let limits = Limits::new(&wgpu::Limits::default());
         let input = Shape::new(n, c, h, w).unwrap();
-        super::choose(&limits, &config, stored, &Packing::new(&config), input, emits).unwrap()
+        super::choose(&limits, &config, (stored, Values::F32), &Packing::new(&config), input, emits).unwrap()
     }
 
     fn dynamic(inputs: usize, outputs: usize, kernel: usize) -> Options {
@@ -369,8 +375,15 @@ mod tests {
             let defaults = Limits::new(&wgpu::Limits::default());
             let limits = Limits { invocations, workgroup_bytes, forced, ..defaults };
             let input = Shape::new(32, 64, 56, 56).unwrap();
-            let plan =
-                super::choose(&limits, &config, Stored::F32, &Packing::new(&config), input, false).unwrap();
+            let plan = super::choose(
+                &limits,
+                &config,
+                (Stored::F32, Values::F32),
+                &Packing::new(&config),
+                input,
+                false,
+            )
+            .unwrap();
             convolution(plan).tile
         };
         assert_eq!(tile(1024, 48 << 10, None), Tile::DEEP);

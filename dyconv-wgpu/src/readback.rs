@@ -68,7 +68,10 @@ impl Readback {
 pub(crate) async fn download(stream: &mut WgpuStream, tensor: &WgpuTensor) -> Result<Tensor> {
     tensor.check("tensor", stream)?;
     let elements = match &tensor.data {
-        Some(data) => elements(stream, &[(data, tensor.shape().len())]).await?,
+        Some(data) => {
+            let (values, len) = (tensor.values, tensor.shape().len());
+            values.decode(elements(stream, &[(data, values.words(len))]).await?, len)
+        }
         None => {
             stream.submit()?;
             Vec::new()

@@ -21,10 +21,10 @@ fn parse(kernel: Kernel) -> Module {
 fn naga_accepts_every_shader() {
     for kernel in Kernel::all() {
         // WebGPU has f16 inside words everywhere, and as a type where the device has the feature.
-        let is_native = kernel.features().contains(wgpu::Features::SHADER_F16);
-        let mut capabilities =
-            if is_native { Capabilities::SHADER_FLOAT16 } else { Capabilities::SHADER_FLOAT16_IN_FLOAT32 };
-        capabilities.set(Capabilities::SUBGROUP, kernel.features().contains(wgpu::Features::SUBGROUP));
+        let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        let features = kernel.features();
+        capabilities.set(Capabilities::SHADER_FLOAT16, features.contains(wgpu::Features::SHADER_F16));
+        capabilities.set(Capabilities::SUBGROUP, features.contains(wgpu::Features::SUBGROUP));
         let mut validator = Validator::new(ValidationFlags::all(), capabilities);
         validator.validate(&parse(kernel)).unwrap_or_else(|error| panic!("{kernel}: {error:?}"));
     }

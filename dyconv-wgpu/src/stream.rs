@@ -11,6 +11,7 @@ use crate::kernel::Kernel;
 use crate::limits::ELEMENT;
 use crate::memory::{Allocation, Purpose};
 use crate::ticket::{Ticket, unique};
+use crate::values::Values;
 
 /// Work for the device, in order. One per thread; it reaches the device when it is finished.
 #[derive(Debug)]
@@ -79,17 +80,34 @@ impl WgpuStream {
         self.context.memory.take(&self.context, self.id, len)
     }
 
+    /// Memory for so many activations in this form.
+    pub(crate) fn take_values(&self, values: Values, len: usize) -> Result<Allocation> {
+        self.take(values.words(len))
+    }
+
     /// `len` elements of a buffer from `start` on, for a kernel to read or write.
     pub(crate) fn bind(&self, allocation: &Allocation, start: usize, len: usize) -> Result<Binding> {
+        self.bind_values(Values::F32, allocation, start, len)
+    }
+
+    /// The same of activations in this form.
+    pub(crate) fn bind_values(
+        &self,
+        values: Values,
+        allocation: &Allocation,
+        start: usize,
+        len: usize,
+    ) -> Result<Binding> {
         allocation.used_by(&self.ticket);
-        let start = start as u64 * ELEMENT;
+        let start = start as u64 * values.bytes();
         let lead = start % self.context.limits.storage_alignment;
-        let bytes = len as u64 * ELEMENT + lead;
+        // Whole words, of which the last one may be half another part's.
+        let bytes = (len as u64 * values.bytes() + lead).next_multiple_of(ELEMENT);
         self.context.limits.check_binding("max_storage_buffer_binding_size", bytes)?;
         Ok(Binding {
             buffer: allocation.buffer.clone(),
             range: Range { offset: start - lead, bytes },
-            base: (lead / ELEMENT) as u32,
+            base: (lead / values.bytes()) as u32,
         })
     }
 
@@ -121,11 +139,12 @@ impl WgpuStream {
         Ok(())
     }
 
-    /// Copies the host's elements into `to`, in order with the other commands.
-    pub(crate) fn upload(&mut self, data: &[f32], to: &Allocation) -> Result<()> {
+    /// Copies the host's elements into `to`, where they are stored in this form, in order with the other commands.
+    pub(crate) fn upload(&mut self, data: &[f32], values: Values, to: &Allocation) -> Result<()> {
         let memory = &self.context.memory;
-        let staging = memory.filled(&self.context, Purpose::Upload, data.len(), [data.into()])?;
-        self.copy(&staging, to, 0, data.len());
+        let words = values.words(data.len());
+        let staging = memory.filled(&self.context, Purpose::Upload, words, [values.encode(data)])?;
+        self.copy(&staging, to, 0, words);
         self.held.push(staging);
         Ok(())
     }

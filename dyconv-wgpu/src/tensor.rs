@@ -7,12 +7,15 @@ use dyconv_core::{Handle, Layout, Result, Shape};
 use crate::memory::Allocation;
 use crate::origin::Origin;
 use crate::stream::WgpuStream;
+use crate::values::Values;
 
 /// A tensor on the device: a cheap handle. The last clone's drop gives the memory back.
 #[derive(Clone, Debug)]
 pub struct WgpuTensor {
     pub(crate) shape: Shape,
     pub(crate) layout: Layout,
+    /// How its elements are stored.
+    pub(crate) values: Values,
     /// Nothing for an empty batch.
     pub(crate) data: Option<Arc<Allocation>>,
     /// Channel means [N, C], where a layer was asked to emit them.
@@ -21,19 +24,26 @@ pub struct WgpuTensor {
 }
 
 impl WgpuTensor {
-    /// A tensor that the stream's next commands write.
+    /// A tensor of activations, stored as the backend stores them, that the stream's next commands write.
     pub(crate) fn new(stream: &WgpuStream, shape: Shape, layout: Layout) -> Result<Self> {
-        let data = (!shape.is_empty()).then(|| stream.take(shape.len())).transpose()?.map(Arc::new);
-        Ok(Self::from_parts(stream, shape, layout, data))
+        Self::stored(stream, shape, layout, stream.context().values)
     }
 
+    /// A tensor stored in this form, that the stream's next commands write.
+    pub(crate) fn stored(stream: &WgpuStream, shape: Shape, layout: Layout, values: Values) -> Result<Self> {
+        let data = (!shape.is_empty()).then(|| stream.take_values(values, shape.len()));
+        let data = data.transpose()?.map(Arc::new);
+        Ok(Self { values, ..Self::from_parts(stream, shape, layout, data) })
+    }
+
+    /// What kernels computed as floats.
     pub(crate) fn from_parts(
         stream: &WgpuStream,
         shape: Shape,
         layout: Layout,
         data: Option<Arc<Allocation>>,
     ) -> Self {
-        Self { shape, layout, data, means: None, origin: Origin::new(stream) }
+        Self { shape, layout, values: Values::F32, data, means: None, origin: Origin::new(stream) }
     }
 
     /// The same elements under another layout's name.

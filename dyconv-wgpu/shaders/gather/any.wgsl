@@ -1,7 +1,5 @@
 // Input for any layer: a step's products may belong to several taps.
 
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-
 // Products that one thread gathers per step, four columns each.
 const GATHERED: u32 = DEPTH * COLUMN_QUADS / THREADS;
 
@@ -21,7 +19,7 @@ fn gather(thread: u32, columns: Columns, is_interior: bool, product: Product) {
         let at = columns.start + channel * params.input_channel
             + (vec4<u32>(y) * params.input_width + vec4<u32>(x)) * params.input_pixel;
         let safe = select(vec4(0u), at, inside);
-        let value = vec4(input[safe.x], input[safe.y], input[safe.z], input[safe.w]);
+        let value = four_inputs(safe);
         input_tile[(local + i) * COLUMN_QUADS + thread % COLUMN_QUADS] = select(vec4(0.0), value, inside);
         channel++;
         if channel == params.depth {

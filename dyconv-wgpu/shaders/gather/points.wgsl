@@ -1,12 +1,12 @@
 // Input for 1×1 layers of stride 1, channels first, whose pixels are a multiple of four: rows are contiguous,
 // so that four columns are one load, and there is no padding.
 
-@group(0) @binding(1) var<storage, read> input: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> input: array<Words>;
 
 // Products that one thread gathers per step, four columns each.
 const GATHERED: u32 = DEPTH * COLUMN_QUADS / THREADS;
 
-// Where four neighbouring columns start, in vec4s.
+// Where four neighbouring columns start, in fours.
 struct Columns {
     start: u32,
     exist: bool,
@@ -44,12 +44,12 @@ fn gather(thread: u32, columns: Columns, is_interior: bool, at: Product) {
     let row = params.pixels / 4u;
     if is_interior && params.depth % DEPTH == 0u {
         for (var i = 0u; i < GATHERED; i++) {
-            input_tile[target_quad + i * COLUMN_QUADS] = input[columns.start + (channel + i) * row];
+            input_tile[target_quad + i * COLUMN_QUADS] = four_values(input[columns.start + (channel + i) * row]);
         }
         return;
     }
     for (var i = 0u; i < GATHERED; i++) {
-        let value = input[columns.start + min(channel + i, params.depth - 1u) * row];
+        let value = four_values(input[columns.start + min(channel + i, params.depth - 1u) * row]);
         input_tile[target_quad + i * COLUMN_QUADS] =
             select(vec4(0.0), value, columns.exist && channel + i < params.depth);
     }

@@ -1,7 +1,7 @@
 // Input with channels last and a multiple of four of them per group: a load is four channels of a column, and
 // a thread turns those of four columns into rows.
 
-@group(0) @binding(1) var<storage, read> input: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> input: array<Words>;
 
 // Blocks of four products and four columns; with small tiles some threads have none.
 const BLOCKS: u32 = DEPTH / 4u * COLUMN_QUADS;
@@ -22,17 +22,23 @@ fn gather(thread: u32, columns: Columns, is_interior: bool, product: Product) {
     let exists = product.y < params.kernel_height;
     let target_quad = local * COLUMN_QUADS + thread % COLUMN_QUADS;
     if is_interior && exists {
-        store_rows(target_quad, input[at.x], input[at.y], input[at.z], input[at.w]);
+        store_rows(
+            target_quad,
+            four_values(input[at.x]),
+            four_values(input[at.y]),
+            four_values(input[at.z]),
+            four_values(input[at.w]),
+        );
         return;
     }
     let inside = are_inside(columns, y, x) & vec4(exists);
     let safe = select(vec4(0u), at, inside);
     store_rows(
         target_quad,
-        select(vec4(0.0), input[safe.x], inside.x),
-        select(vec4(0.0), input[safe.y], inside.y),
-        select(vec4(0.0), input[safe.z], inside.z),
-        select(vec4(0.0), input[safe.w], inside.w),
+        select(vec4(0.0), four_values(input[safe.x]), inside.x),
+        select(vec4(0.0), four_values(input[safe.y]), inside.y),
+        select(vec4(0.0), four_values(input[safe.z]), inside.z),
+        select(vec4(0.0), four_values(input[safe.w]), inside.w),
     );
 }
 

@@ -1,8 +1,6 @@
 // Input for layers of so many channels that a step stays within a tap: where its pixels are, and whether
 // they are padding, is asked once per step and four columns, and by tiles without padding not at all.
 
-@group(0) @binding(1) var<storage, read> input: array<f32>;
-
 // Products that one thread gathers per step, four columns each.
 const GATHERED: u32 = DEPTH * COLUMN_QUADS / THREADS;
 
@@ -50,8 +48,7 @@ fn gather(thread: u32, columns: Columns, is_interior: bool, product: Product) {
     if is_interior && params.depth % DEPTH == 0u {
         for (var i = 0u; i < GATHERED; i++) {
             let place = at + (channel + i) * params.input_channel;
-            input_tile[target_quad + i * COLUMN_QUADS] =
-                vec4(input[place.x], input[place.y], input[place.z], input[place.w]);
+            input_tile[target_quad + i * COLUMN_QUADS] = four_inputs(place);
         }
         return;
     }
@@ -60,7 +57,7 @@ fn gather(thread: u32, columns: Columns, is_interior: bool, product: Product) {
     for (var i = 0u; i < GATHERED; i++) {
         // Channels beyond the last read it, and count as padding.
         let place = safe + min(channel + i, params.depth - 1u) * params.input_channel;
-        let value = vec4(input[place.x], input[place.y], input[place.z], input[place.w]);
+        let value = four_inputs(place);
         input_tile[target_quad + i * COLUMN_QUADS] =
             select(vec4(0.0), value, inside & vec4(channel + i < params.depth));
     }

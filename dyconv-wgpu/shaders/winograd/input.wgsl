@@ -19,7 +19,7 @@ struct WinogradInputParams {
 }
 
 @group(0) @binding(0) var<uniform> params: WinogradInputParams;
-@group(0) @binding(1) var<storage, read> input: array<f32>;
+@group(0) @binding(1) var<storage, read> input: array<Word>;
 @group(0) @binding(2) var<storage, read_write> transformed: array<f32>;
 
 @compute @workgroup_size(64)
@@ -71,5 +71,6 @@ fn pixel(start: u32, y: i32, x: i32) -> f32 {
     if y < 0 || y >= i32(params.input_height) || x < 0 || x >= i32(params.input_width) {
         return 0.0;
     }
-    return input[start + (u32(y) * params.input_width + u32(x)) * params.input_pixel];
+    let at = start + (u32(y) * params.input_width + u32(x)) * params.input_pixel;
+    return value_of(input[word_of(at)], at);
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use dyconv_core::{Activation, CheckedCall, Layout, Prepared, Result};
 
-use super::outputs::{self, Means, Units};
+use super::outputs::{self, Means, Sums, Units};
 use super::{pool, winograd};
 use crate::kernel::{Convolution, Gather, Kernel};
 use crate::layer::WgpuLayer;
@@ -53,8 +53,8 @@ pub(super) fn record(
     (params.kernels, params.samples) =
         if plan.shares { (1, part.len() as u32) } else { (part.len() as u32, 1) };
     params.first_sample = index("batch", part.start)?;
-    let input = stream.bind(tensors.input, part.start * input_len, part.len() * input_len)?;
-    let output = stream.bind(tensors.output, part.start * output_len, part.len() * output_len)?;
+    let bind = |data, len| stream.bind_values(layer.values, data, part.start * len, part.len() * len);
+    let (input, output) = (bind(tensors.input, input_len)?, bind(tensors.output, output_len)?);
     let [weights, floats] = bind_kernels(stream, layer, kernels, &mut params)?;
     let (norm, residual) = (layer.norm.as_ref(), tensors.residual);
     // A binding that isn't used is any that may be read.
@@ -63,7 +63,7 @@ pub(super) fn record(
         None => floats.clone(),
     };
     let residual_binding = match residual {
-        Some(residual) => stream.bind(residual, part.start * output_len, part.len() * output_len)?,
+        Some(residual) => bind(residual, output_len)?,
         None => input.clone(),
     };
     params.input_base = input.base;
@@ -173,14 +173,18 @@ fn tiled(
 ) -> Result<()> {
     let workgroups = tile(&mut params, convolution);
     let channels = params.groups * params.rows;
-    let sums_len =
-        if means.is_some() { (params.kernels * channels * params.column_tiles) as usize } else { 1 };
-    let sums = stream.take(sums_len)?;
     let total = plan::steps(layer.config(), convolution.tile, convolution.gather);
-    for range in steps(total, LOOP_STEPS / convolution.tile.depth) {
-        let emits = means.is_some() && range.end == total;
+    let at_once = LOOP_STEPS / convolution.tile.depth;
+    // Between dispatches parts of sums are where channel sums would be: a plan that emits those needs one.
+    let sums_len = match means {
+        Some(_) => (params.kernels * channels * params.column_tiles) as usize,
+        None if total > at_once => outputs_of(&params),
+        None => 1,
+    };
+    let sums = stream.take(sums_len)?;
+    for range in steps(total, at_once) {
         let params = ConvolveParams {
-            flags: params.flags | part_flags(&range, total) | if emits { EMITS } else { 0 },
+            flags: params.flags | part_flags(&range, total) | if means.is_some() { EMITS } else { 0 },
             first: range.start,
             end: range.end,
             slice_steps: range.end - range.start,
@@ -209,25 +213,20 @@ fn sliced(
     mut bindings: Bindings,
     means: Option<Means<'_>>,
 ) -> Result<()> {
-    let samples = params.kernels as usize * params.samples as usize;
-    let outputs = samples * layer.config().out_channels() * params.pixels as usize;
+    let outputs = outputs_of(&params);
     let total = plan::steps(layer.config(), convolution.tile, convolution.gather);
     params.slice_steps = total.div_ceil(plan.slices);
     params.slices = total.div_ceil(params.slice_steps);
     params.slice_stride = outputs as u32;
     let workgroups = tile(&mut params, convolution) * u64::from(params.slices);
     let slices = stream.take(outputs * params.slices as usize)?;
-    let unused = stream.take(1)?;
     let slices = stream.bind(&slices, 0, outputs * params.slices as usize)?;
-    let first = ConvolveParams { flags: IS_PART, end: total, output_base: slices.base, ..params };
-    let output = std::mem::replace(&mut bindings.output, slices.clone());
-    let sums = stream.bind(&unused, 0, 1)?;
-    bindings.dispatch(stream, Kernel::Convolve(convolution), &first, sums, workgroups)?;
-    bindings.output = output;
+    let first = ConvolveParams { flags: IS_PART, end: total, ..params };
+    bindings.dispatch(stream, Kernel::Convolve(convolution), &first, slices.clone(), workgroups)?;
     bindings.input = slices;
-    let join = |outputs| Kernel::Join(convolution.source, outputs);
+    let join = |outputs| Kernel::Join(convolution.source, outputs, layer.values);
     let units = Units { count: params.pixels, steps: params.slices + 2 };
-    outputs::record(stream, join, params, &bindings, units, means)
+    outputs::record(stream, join, params, &bindings, units, Sums { parts: None, means })
 }
 
 /// Output by output, in as many dispatches as its sum takes.
@@ -241,16 +240,27 @@ fn depthwise(
     let taps = index("products of one output", layer.config().reduction_len())?;
     // Whole rows of the kernel.
     let most = (LOOP_STEPS / params.kernel_width).max(1) * params.kernel_width;
+    let kernel = |outputs| Kernel::Depthwise(outputs, layer.values);
+    let held = (taps > most).then(|| stream.take(outputs_of(&params))).transpose()?;
+    let parts = held.as_ref().map(|held| stream.bind(held, 0, outputs_of(&params))).transpose()?;
     for range in steps(taps, most) {
         let flags = params.flags | part_flags(&range, taps);
         let params = ConvolveParams { flags, first: range.start, end: range.end, ..params };
         // A tap each, and the loops around them.
         let taps_here = range.end - range.start;
         let units = Units { count: params.pixels, steps: taps_here + taps_here / params.kernel_width + 2 };
-        let means = means.clone().filter(|_| range.end == taps);
-        outputs::record(stream, Kernel::Depthwise, params, bindings, units, means)?;
+        let sums = Sums { parts: parts.as_ref(), means: means.clone() };
+        outputs::record(stream, kernel, params, bindings, units, sums)?;
     }
     Ok(())
+}
+
+/// Outputs of a part of the batch.
+fn outputs_of(params: &ConvolveParams) -> usize {
+    [params.kernels, params.samples, params.groups, params.rows, params.pixels]
+        .map(|extent| extent as usize)
+        .iter()
+        .product()
 }
 
 fn part_flags(range: &Range<u32>, total: u32) -> u32 {

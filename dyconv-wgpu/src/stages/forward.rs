@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dyconv_core::{Activation, AttentionSource, Call, CheckedCall, Layout, Output, Prepared, Result, Shape};
 
 use super::attention::HeadRun;
+use super::convert::stored_as;
 use super::convolve::Kernels;
 use super::{activate, aggregate, attention, convolve, normalize, pool};
 use crate::kernel::Kernel;
@@ -14,6 +15,7 @@ use crate::plan::{Plan, plan};
 use crate::stored::Stored;
 use crate::stream::WgpuStream;
 use crate::tensor::WgpuTensor;
+use crate::values::Values;
 
 /// What a run leaves for its backward.
 #[derive(Debug)]
@@ -57,19 +59,25 @@ pub(crate) fn run(
     let head = head(stream, layer, call, &checked)?;
     let weights = match (&head, checked.attention) {
         (Some(head), _) => Some(Arc::clone(&head.weights)),
-        (None, AttentionSource::Given) => call.attention.and_then(|pi| pi.data.clone()),
+        (None, AttentionSource::Given) => match call.attention {
+            Some(pi) => stored_as(stream, pi, Values::F32)?,
+            None => None,
+        },
         (None, _) => None,
     };
     let mut trace = Trace { checked, weights, head, normalized: None, preactivation: None };
     let mut output = WgpuTensor::new(stream, checked.output, layer.config().layout())?;
-    if let (Some(input), Some(data)) = (&call.input.data, output.data.clone()) {
+    let input = stored_as(stream, call.input, layer.values)?;
+    let residual =
+        call.residual.map(|residual| stored_as(stream, residual, layer.values)).transpose()?.flatten();
+    if let (Some(input), Some(data)) = (&input, output.data.clone()) {
         let preactivation =
             if apart { Arc::new(stream.take(checked.output.len())?) } else { Arc::clone(&data) };
         let means = plan.emits.then(|| stream.take(checked.input.batch() * checked.output.channels()));
         let means = means.transpose()?;
         let last = Last {
             output: &preactivation,
-            residual: call.residual.and_then(|residual| residual.data.as_deref()),
+            residual: residual.as_deref(),
             activation: if apart { Activation::None } else { activation },
             means: means.as_ref(),
         };
@@ -120,7 +128,7 @@ fn convolve_parts(
             Some(_) if !plan.aggregates() => None,
             Some(_) => Some(aggregate::record(stream, layer, weights, part.clone())?),
             // The depthwise kernel reads floats.
-            None if matches!(plan.kernel, Kernel::Depthwise(_)) && layer.stored != Stored::F32 => {
+            None if matches!(plan.kernel, Kernel::Depthwise(..)) && layer.stored != Stored::F32 => {
                 Some(aggregate::record(stream, layer, None, 0..1)?)
             }
             None => None,
@@ -197,9 +205,9 @@ fn handed_back(
     if trace.weights.is_some() || shape.is_empty() {
         return Ok(WgpuTensor::from_parts(stream, shape, Layout::Nchw, trace.weights.clone()));
     }
-    let ones = WgpuTensor::new(stream, shape, Layout::Nchw)?;
+    let ones = WgpuTensor::stored(stream, shape, Layout::Nchw, Values::F32)?;
     if let Some(data) = &ones.data {
-        stream.upload(&vec![1.0; shape.len()], data)?;
+        stream.upload(&vec![1.0; shape.len()], ones.values, data)?;
     }
     Ok(ones)
 }

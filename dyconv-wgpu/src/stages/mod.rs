@@ -5,6 +5,7 @@ mod activate;
 pub(crate) mod aggregate;
 mod attention;
 pub(crate) mod backward;
+mod convert;
 mod convolve;
 mod forward;
 mod normalize;

@@ -12,6 +12,7 @@ use crate::memory::{Allocation, device_error};
 use crate::params::train::MoveRunningParams;
 use crate::params::{MomentsParams, NormalizeParams, activation_code};
 use crate::stream::WgpuStream;
+use crate::values::Values;
 
 /// The batch's mean and biased variance, [C] each.
 ///
@@ -37,7 +38,7 @@ fn moment(
 ) -> Result<Allocation> {
     let (batch, channels) = (shape.batch(), shape.channels());
     stream.context().limits.check_loop_steps("samples for batch statistics", batch as u64)?;
-    let per_sample = pool::per_sample(stream, shape, layer.config().layout(), data, center)?;
+    let per_sample = pool::per_sample(stream, shape, layer.config().layout(), (data, Values::F32), center)?;
     let moment = stream.take(channels)?;
     let params = MomentsParams { samples: index("batch", batch)?, channels: channels as u32 };
     let storage = [stream.bind(&per_sample, 0, batch * channels)?, stream.bind(&moment, 0, channels)?];

@@ -12,10 +12,11 @@ use crate::memory::Allocation;
 use crate::params::{PoolMaxParams, PoolParams};
 use crate::stream::{Binding, WgpuStream};
 use crate::tensor::WgpuTensor;
+use crate::values::Values;
 
 /// Channel means [N, C] of a tensor.
 pub(super) fn means(stream: &mut WgpuStream, x: &WgpuTensor, data: &Allocation) -> Result<Allocation> {
-    per_sample(stream, x.shape(), x.layout(), data, None)
+    per_sample(stream, x.shape(), x.layout(), (data, x.values), None)
 }
 
 /// [N, C] of the mean over the pixels, or of the mean squared distance from `center` [C].
@@ -23,7 +24,7 @@ pub(super) fn per_sample(
     stream: &mut WgpuStream,
     shape: Shape,
     layout: Layout,
-    data: &Allocation,
+    (data, values): (&Allocation, Values),
     center: Option<&Allocation>,
 ) -> Result<Allocation> {
     let channels = shape.channels();
@@ -33,11 +34,13 @@ pub(super) fn per_sample(
         .limits
         .split(shape.batch(), &[("input", shape.sample_len()), ("means", channels)])?;
     for part in split.parts() {
-        let input = stream.bind(data, part.start * shape.sample_len(), part.len() * shape.sample_len())?;
+        let len = shape.sample_len();
+        let input = stream.bind_values(values, data, part.start * len, part.len() * len)?;
         let middle = center.map(|center| stream.bind(center, 0, channels)).transpose()?;
         let target = stream.bind(&output, part.start * channels, part.len() * channels)?;
         let divisor = index("pixels", shape.pixels())?;
-        sum_pixels(stream, shape.with_batch(part.len())?, layout, divisor, [input, target], middle)?;
+        let bindings = ([input, target], values);
+        sum_pixels(stream, shape.with_batch(part.len())?, layout, divisor, bindings, middle)?;
     }
     Ok(output)
 }
@@ -52,7 +55,8 @@ pub(super) fn mean_of_sums(
     let shape = Shape::new(part.len(), channels, 1, count)?;
     let input = stream.bind(sums, 0, shape.len())?;
     let target = stream.bind(means, part.start * channels, part.len() * channels)?;
-    sum_pixels(stream, shape, Layout::Nchw, index("pixels", pixels)?, [input, target], None)
+    let bindings = ([input, target], Values::F32);
+    sum_pixels(stream, shape, Layout::Nchw, index("pixels", pixels)?, bindings, None)
 }
 
 /// [N, C] of the sum over the pixels, or of squared distances from `center` [C], divided.
@@ -61,7 +65,7 @@ fn sum_pixels(
     shape: Shape,
     layout: Layout,
     divisor: u32,
-    [input, target]: [Binding; 2],
+    ([input, target], values): ([Binding; 2], Values),
     center: Option<Binding>,
 ) -> Result<()> {
     let [_, input_channel, _, input_pixel] = shape.strides(layout);
@@ -87,7 +91,7 @@ fn sum_pixels(
     };
     let center = center.unwrap_or_else(|| input.clone());
     let workgroups = shape.batch() as u64 * blocks as u64;
-    let kernel = Kernel::Pool(stream.context().limits.across);
+    let kernel = Kernel::Pool(stream.context().limits.across, values);
     for range in steps(pixels, LOOP_STEPS * (THREADS / lanes as u32)) {
         (params.first_pixel, params.end_pixel) = (range.start, range.end);
         params.is_last = u32::from(range.end == pixels);
@@ -139,7 +143,7 @@ pub(crate) fn max(
 ) -> Result<WgpuTensor> {
     let (input, layout) = (x.shape(), x.layout());
     let shape = pooled(input, layout, &Pool::Max { window, stride, padding })?;
-    let output = WgpuTensor::new(stream, shape, layout)?;
+    let output = WgpuTensor::stored(stream, shape, layout, x.values)?;
     let (Some(from), Some(to)) = (&x.data, &output.data) else {
         return Ok(output);
     };
@@ -148,8 +152,8 @@ pub(crate) fn max(
     stream.context().limits.check_loop_steps("loop steps of a pooling window", window_steps)?;
     let lens = [("input", input.sample_len()), ("output", shape.sample_len())];
     for part in stream.context().limits.split(input.batch(), &lens)?.parts() {
-        let source = stream.bind(from, part.start * input.sample_len(), part.len() * input.sample_len())?;
-        let target = stream.bind(to, part.start * shape.sample_len(), part.len() * shape.sample_len())?;
+        let bind = |data, len| stream.bind_values(x.values, data, part.start * len, part.len() * len);
+        let (source, target) = (bind(from, input.sample_len())?, bind(to, shape.sample_len())?);
         let count = part.len() * shape.sample_len();
         let params = PoolMaxParams {
             count: count as u32,
@@ -168,7 +172,8 @@ pub(crate) fn max(
             input_base: source.base,
             output_base: target.base,
         };
-        stream.dispatch(Kernel::PoolMax, &params, [source, target], elementwise(count))?;
+        let kernel = Kernel::PoolMax(x.values.in_bits());
+        stream.dispatch(kernel, &params, [source, target], elementwise(count))?;
     }
     Ok(output)
 }

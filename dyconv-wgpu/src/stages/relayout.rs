@@ -14,7 +14,7 @@ pub(crate) fn relayout(stream: &mut WgpuStream, x: &WgpuTensor, to: Layout) -> R
     if x.layout() == to || shape.pixels() == 1 || shape.channels() == 1 {
         return Ok(x.relabelled(to));
     }
-    let mut output = WgpuTensor::new(stream, shape, to)?;
+    let mut output = WgpuTensor::stored(stream, shape, to, x.values)?;
     output.means.clone_from(&x.means);
     let (Some(from), Some(target)) = (&x.data, &output.data) else {
         return Ok(output);
@@ -26,8 +26,8 @@ pub(crate) fn relayout(stream: &mut WgpuStream, x: &WgpuTensor, to: Layout) -> R
     };
     for part in stream.context().limits.split(shape.batch(), &[("input", len)])?.parts() {
         let count = part.len() * len;
-        let source = stream.bind(from, part.start * len, count)?;
-        let target = stream.bind(target, part.start * len, count)?;
+        let source = stream.bind_values(x.values, from, part.start * len, count)?;
+        let target = stream.bind_values(x.values, target, part.start * len, count)?;
         let params = RelayoutParams {
             count: count as u32,
             inner: inner as u32,
@@ -35,7 +35,8 @@ pub(crate) fn relayout(stream: &mut WgpuStream, x: &WgpuTensor, to: Layout) -> R
             input_base: source.base,
             output_base: target.base,
         };
-        stream.dispatch(Kernel::Relayout, &params, [source, target], elementwise(count))?;
+        let kernel = Kernel::Relayout(x.values.in_bits());
+        stream.dispatch(kernel, &params, [source, target], elementwise(count))?;
     }
     Ok(output)
 }

@@ -7,7 +7,7 @@ use dyconv_core::{CheckedCall, Prepared, Result};
 
 use super::convolve::{Bindings, tile};
 use super::elementwise;
-use super::outputs::{self, Means, Units};
+use super::outputs::{self, Means, Sums, Units};
 use crate::kernel::{Convolution, Kernel, Source};
 use crate::layer::WgpuLayer;
 use crate::limits::index;
@@ -36,7 +36,7 @@ pub(super) fn record(
     // Products lie channel by channel, whatever the layout.
     finishing.channels_last = 0;
     let kernels = kernels(stream, layer, tiles, &finishing, &bindings, part)?;
-    let images = input(stream, tiles, checked, &finishing, &bindings, samples)?;
+    let images = input(stream, layer, tiles, checked, &finishing, &bindings, samples)?;
 
     let len = samples * tiles.image_len(outputs);
     let summed = stream.take(len)?;
@@ -61,10 +61,11 @@ pub(super) fn record(
 
     bindings.input = summed;
     let source = if bindings.attention.is_some() { Source::Experts } else { Source::Kernels };
-    let output = |outputs| Kernel::WinogradOutput(tiles.size, source, outputs);
+    let output = |outputs| Kernel::WinogradOutput(tiles.size, source, outputs, layer.values);
     // Each point once, each output once, and the loops around them.
     let units = Units { count: finishing.tiles, steps: 3 * points as u32 };
-    outputs::record(stream, output, finishing, &bindings, units, means)
+    let of = Sums { parts: None, means };
+    outputs::record(stream, output, finishing, &bindings, units, of)
 }
 
 /// Elements of the kernel of one point.
@@ -109,6 +110,7 @@ fn kernels(
 /// The transformed input, `[sample][point][channel][tile]`, or with the point first where samples share a kernel.
 fn input(
     stream: &mut WgpuStream,
+    layer: &WgpuLayer,
     tiles: Tiles,
     checked: &CheckedCall,
     finishing: &ConvolveParams,
@@ -135,7 +137,7 @@ fn input(
     };
     let storage = [bindings.input.clone(), stream.bind(&images, 0, len)?];
     let threads = elementwise(samples * channels * tiles.pixels);
-    stream.dispatch(Kernel::WinogradInput(tiles.size), &params, storage, threads)?;
+    stream.dispatch(Kernel::WinogradInput(tiles.size, layer.values), &params, storage, threads)?;
     Ok(images)
 }
 

@@ -28,6 +28,7 @@ use crate::readback;
 use crate::stages;
 use crate::stream::{WgpuStream, check_stream};
 use crate::tensor::WgpuTensor;
+use crate::values::Values;
 use order::Order;
 
 impl Train for WgpuBackend {
@@ -69,6 +70,10 @@ impl Train for WgpuBackend {
         gradient: &WgpuTensor,
     ) -> Result<WgpuTensor> {
         check_stream(stream, self.context())?;
+        if self.context().values != Values::F32 {
+            let what = format!("a gradient beside activations in {:?}", self.context().values.precision());
+            return Err(Error::Unsupported { backend: self.context().backend.clone(), what });
+        }
         x.check("input", stream)?;
         gradient.check("gradient", stream)?;
         stages::backward::pool::record(stream, x, kind, gradient)

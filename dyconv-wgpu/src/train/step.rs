@@ -13,6 +13,7 @@ use crate::params::train::{ConstrainParams, MoveParams};
 use crate::stages::backward::reduce;
 use crate::stages::elementwise;
 use crate::stream::{Binding, WgpuStream};
+use crate::values::Values;
 
 /// Numbers of a norm whose squares one workgroup adds; `SECTION` in squares.wgsl.
 pub(crate) const SECTION: usize = 4096;
@@ -64,7 +65,7 @@ fn tell(stream: &mut WgpuStream, moments: &mut WgpuMoments, numbers: [f32; 3]) -
         Some((told, before)) if before == numbers => told,
         before => {
             let told = before.map_or_else(|| stream.take(numbers.len()), |(told, _)| Ok(told))?;
-            stream.upload(&numbers, &told)?;
+            stream.upload(&numbers, Values::F32, &told)?;
             told
         }
     };

@@ -30,6 +30,56 @@ dyconv_core::conformance_tests!(
     required = is_required(),
 );
 
+// Activations in f16: as the device has it, and two to a word.
+dyconv_core::conformance_tests!(
+    f16_activations,
+    WgpuBackend::builder().activations(Precision::F16).build(),
+    cases = 64,
+    required = is_required(),
+);
+
+dyconv_core::conformance_tests!(packed_activations, in_halves(None), cases = 128, required = is_required(),);
+
+dyconv_core::conformance_tests!(
+    packed_activations_split_and_folded,
+    WgpuBackend::builder()
+        .default_limits(true)
+        .activations(Precision::F16)
+        .max_part_samples(2)
+        .max_workgroups(50)
+        .build(),
+    cases = 64,
+    required = is_required(),
+);
+
+/// Activations two to a word, with or without a choice.
+fn in_halves(choice: Option<Choice>) -> Result<WgpuBackend> {
+    let builder = WgpuBackend::builder().default_limits(true).activations(Precision::F16);
+    choice.map_or(builder.clone(), |choice| builder.force(choice)).build()
+}
+
+/// Modules that make a choice with activations two to a word.
+macro_rules! in_halves {
+    ($($module:ident: $choice:ident $(, $precision:ident)?;)*) => {
+        $(dyconv_core::conformance_tests!(
+            $module,
+            in_halves(Some(Choice::$choice)),
+            cases = 32,
+            required = is_required(),
+            $(precision = Precision::$precision,)?
+        );)*
+    };
+}
+
+in_halves! {
+    packed_activations_product_by_product: Any;
+    packed_activations_tap_by_tap: Taps;
+    packed_activations_fused_f16: Fused, F16;
+    packed_activations_sliced: Sliced;
+    packed_activations_winograd_f2: WinogradF2;
+    packed_activations_winograd_f4: WinogradF4;
+}
+
 /// In one part, on an adapter of WebGPU's defaults where they are enough.
 fn forced(choice: Choice) -> Result<WgpuBackend> {
     let are_enough = !matches!(choice, Choice::Deep | Choice::WinogradDeep);

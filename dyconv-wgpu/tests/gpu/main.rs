@@ -4,6 +4,7 @@
 mod conformance;
 mod device;
 mod gathers;
+mod halves;
 mod limits;
 mod memory;
 mod steady;

@@ -1,6 +1,8 @@
 //! The steady state: layers that run again find everything that they need, and nothing grows.
 
-use dyconv_core::{Activation, Backend, Call, Error, Layout, Options, Prepare, Reference, Shape, Tensor};
+use dyconv_core::{
+    Activation, Backend, Call, Error, Layout, Options, Precision, Prepare, Reference, Shape, Tensor, round,
+};
 use dyconv_wgpu::{Choice, WgpuBackend, WgpuLayer, WgpuStream, WgpuTensor};
 
 use crate::support::{agrees, close, image, layer, options, with_backend, with_shared};
@@ -41,10 +43,10 @@ fn made(backend: &WgpuBackend) -> [u64; 3] {
     [usage.created, usage.bind_groups, backend.pipelines() as u64]
 }
 
-#[test]
-fn a_chain_that_runs_again_makes_nothing() {
+/// A chain in the steady state, and what it gives.
+fn a_chain_makes_nothing_when_it_runs_again(activations: Precision, holds: impl FnOnce(&Tensor)) {
     with_backend(
-        |builder| builder,
+        |builder| builder.activations(activations),
         |backend| {
             let layers = prepared(&backend);
             let mut stream = backend.stream().unwrap();
@@ -61,11 +63,25 @@ fn a_chain_that_runs_again_makes_nothing() {
             }
             assert_eq!(made(&backend), settled, "buffers, bind groups, pipelines");
             assert_eq!(backend.submissions(), submitted + 20, "one each");
-            let want =
-                kinds().iter().fold(input(), |x, &kind| Reference::default().run(&layer(kind), &x).unwrap());
-            close(&first, &want);
+            holds(&first);
         },
     );
+}
+
+#[test]
+fn a_chain_that_runs_again_makes_nothing() {
+    a_chain_makes_nothing_when_it_runs_again(Precision::F32, |first| {
+        let want =
+            kinds().iter().fold(input(), |x, &kind| Reference::default().run(&layer(kind), &x).unwrap());
+        close(first, &want);
+    });
+}
+
+#[test]
+fn a_chain_of_f16_activations_that_runs_again_makes_nothing() {
+    a_chain_makes_nothing_when_it_runs_again(Precision::F16, |first| {
+        assert!(first.data().iter().all(|y| round::from_half(round::half(*y)) == *y));
+    });
 }
 
 /// Bytes that the driver has given, where wgpu knows.
