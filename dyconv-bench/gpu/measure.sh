@@ -38,15 +38,18 @@ cargo build --release -p dyconv-bench
 step "tests"
 if cargo test --release --workspace --test gpu -- $tests 2>&1 | tee "$parts/tests.txt"; then passed=true; else passed=false; fi
 
-# The layers of $1, at their own batches or those of $3, into the file $2.
+# The layers of $1, at their own batches or those of $3, into the file $2; activations in $4, f32 if it isn't said.
 bench() {
   local layers=${1// /,}
-  "$program" bench --workload "$layers" --backend wgpu --layout nchw,nhwc --profile --baseline naive \
+  "$program" bench --workload "$layers" --backend wgpu --layout nchw,nhwc --profile --baseline naive --activations "${4:-f32}" \
     --time "$time" --limit 120 ${3:+--batch "$3"} --json "$parts/$2.json"
 }
 step "layers"
 bench "$own" own
 [ -z "$batched" ] || { step "layers, batch $batch"; bench "$batched" batched "$batch"; }
+
+step "layers, activations in f16"
+bench "$own" halves "" f16
 
 step "PyTorch"
 "$program" workloads "$(echo "$own" | tr ' ' ,)" --json >"$parts/workloads.json"
@@ -55,5 +58,5 @@ step "PyTorch"
 
 step "record"
 "$python" dyconv-bench/gpu/record.py --tests-passed "$passed" --commit "$(git rev-parse HEAD 2>/dev/null || true)" \
-  --torch "$parts/torch.json" --out "$record" "$parts"/own.json $([ -z "$batched" ] || echo "$parts/batched.json")
+  --torch "$parts/torch.json" --out "$record" "$parts"/own.json "$parts"/halves.json $([ -z "$batched" ] || echo "$parts/batched.json")
 [ "$passed" = true ]

@@ -48,9 +48,14 @@ def read(path):
         return json.load(file)
 
 
+def in_f32(profiles):
+    return [p for p in profiles if {p["precision"], p["activations"]} == {"f32"}]
+
+
 def goals(record):
     """Each goal, what was got at its worst row, and whether that is enough. Without the rows it says nothing."""
-    profiles, found = record["profiles"], []
+    # The goals are for 32 bits.
+    profiles, found = in_f32(record["profiles"]), []
 
     def goal(name, at_least, values, bound):
         """Of (value, row) pairs the worst counts."""
@@ -78,7 +83,7 @@ def goals(record):
 def over_grouped(record, place):
     """PyTorch's better memory format over our better layout, by the devices' clocks, for each layer and batch."""
     ours, theirs, names = {}, {}, {}
-    for p in record["profiles"]:
+    for p in in_f32(record["profiles"]):
         key = p["workload"], p["batch"]
         if p["kernel_us"] < ours.get(key, float("inf")):
             ours[key], names[key] = p["kernel_us"], place(p)

@@ -26,6 +26,8 @@ pub struct Plan {
     pub layouts: Vec<Layout>,
     /// How experts are stored.
     pub storages: Vec<Storage>,
+    /// How activations are: rows for each of these come from the backends that store them so.
+    pub activations: Vec<Storage>,
     /// What a call is.
     pub pass: Pass,
     /// Also with experts that no cache holds: the last-level cache's size in bytes.
@@ -95,7 +97,12 @@ impl Plan {
                         for &storage in &self.storages {
                             progress
                                 .say(&format!("{} batch {batch} {layout}: {id} {storage}", workload.name));
-                            self.row(workload, &problem, (backend, storage), spent, &mut outcome)?;
+                            for other in self.lacking(backend, backends) {
+                                outcome.skipped.push(lacks(workload, &problem, (backend, storage), other));
+                            }
+                            if self.activations.contains(&stored_by(backend)) {
+                                self.row(workload, &problem, (backend, storage), spent, &mut outcome)?;
+                            }
                             progress.step();
                         }
                     }
@@ -103,6 +110,16 @@ impl Plan {
             }
         }
         Ok(outcome)
+    }
+
+    /// The storages of activations that were asked for and that neither a backend nor another of its name has: said once
+    /// for each name and number of threads.
+    fn lacking(&self, backend: &AnyBackend, backends: &[AnyBackend]) -> Vec<Storage> {
+        let same = |other: &&AnyBackend| {
+            (&other.info().id, other.info().threads) == (&backend.info().id, backend.info().threads)
+        };
+        let has = |wanted: Storage| backends.iter().filter(same).any(|other| stored_by(other) == wanted);
+        self.activations.iter().copied().filter(|&wanted| !has(wanted)).collect()
     }
 
     fn row(
@@ -122,6 +139,7 @@ impl Plan {
             batch: shape.batch(),
             layout,
             precision: storage,
+            activations: stored_by(backend),
             reason,
         };
         if self.pass == Pass::Training && !backend.trains() {
@@ -148,7 +166,9 @@ impl Plan {
         let start = Instant::now();
         let measured = match measure(backend, problem, &manner) {
             // Storage that a backend lacks is no failure: the other rows are still wanted.
-            Err(error @ Error::Unsupported { .. }) if storage != Storage::F32 => {
+            Err(error @ Error::Unsupported { .. })
+                if (storage, stored_by(backend)) != (Storage::F32, Storage::F32) =>
+            {
                 outcome.skipped.push(skip(error.to_string()));
                 return Ok(());
             }
@@ -165,6 +185,7 @@ impl Plan {
             batch: shape.batch(),
             layout,
             precision: storage,
+            activations: stored_by(backend),
             pass: self.pass,
             ..Row::default()
         };
@@ -183,6 +204,29 @@ impl Plan {
     }
 }
 
+/// How a backend stores activations.
+fn stored_by(backend: &AnyBackend) -> Storage {
+    backend.info().activations.into()
+}
+
+/// A row whose activations the backend has no such form for.
+fn lacks(
+    workload: &Workload,
+    problem: &Problem,
+    (backend, precision): (&AnyBackend, Storage),
+    activations: Storage,
+) -> Skipped {
+    Skipped {
+        workload: workload.name,
+        backend: backend.info().id.clone(),
+        batch: problem.input.shape().batch(),
+        layout: problem.layer.config().layout(),
+        precision,
+        activations,
+        reason: format!("it stores activations in {}, not {activations}", stored_by(backend)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +237,7 @@ mod tests {
             batches: None,
             layouts: vec![Layout::Nchw],
             storages: vec![Storage::F32],
+            activations: vec![Storage::F32],
             pass: Pass::Forward,
             cold: None,
             direct: false,

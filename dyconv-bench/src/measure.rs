@@ -107,7 +107,10 @@ pub fn measure(backend: &AnyBackend, problem: &Problem, manner: &Manner) -> Resu
         }
         None => None,
     };
-    let tolerance = deviation.allowed(plan.accuracy.tolerance()) + rounding(manner.storage, deviation);
+    let reduced = rounding(manner.storage, deviation)
+        // Inputs are rounded, and outputs once more.
+        + 2.0 * rounding(info.activations.into(), deviation);
+    let tolerance = deviation.allowed(plan.accuracy.tolerance()) + reduced;
     Ok(Measurement {
         dynamic,
         static_,
@@ -123,7 +126,7 @@ pub fn measure(backend: &AnyBackend, problem: &Problem, manner: &Manner) -> Resu
     })
 }
 
-/// What experts in fewer bits may add to the tolerance: half a step of each, in sums whose signs mix.
+/// What experts, or activations, in fewer bits may add to the tolerance: half a step of each, in sums whose signs mix.
 fn rounding(storage: Storage, deviation: Deviation) -> f64 {
     match storage {
         Storage::F32 => 0.0,

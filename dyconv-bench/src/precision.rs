@@ -1,4 +1,4 @@
-//! How experts are stored, as users type it and records say it.
+//! How experts are stored, or activations, as users type it and records say it.
 
 use std::fmt;
 
@@ -57,6 +57,16 @@ impl From<Storage> for Precision {
             Storage::F32 => Self::F32,
             Storage::Bf16 => Self::Bf16,
             Storage::F16 => Self::F16,
+        }
+    }
+}
+
+impl From<Precision> for Storage {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Bf16 => Self::Bf16,
+            Precision::F16 => Self::F16,
+            _ => Self::F32,
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct Row {
     pub static_plan: String,
     /// How experts are stored.
     pub precision: Storage,
+    /// How activations are.
+    pub activations: Storage,
     /// What a call was.
     pub pass: Pass,
     /// Multiply-add peak of this backend's instruction set and threads, measured beside this row; `null` for a backend
@@ -142,6 +144,8 @@ pub struct Skipped {
     pub layout: Layout,
     /// How experts should have been stored.
     pub precision: Storage,
+    /// How activations should have been.
+    pub activations: Storage,
     /// Why not.
     pub reason: String,
 }

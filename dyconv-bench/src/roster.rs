@@ -5,6 +5,7 @@ use dyconv_simd::{Isa, Kernel, SimdBackend};
 use dyconv_wgpu::WgpuBackend;
 
 use crate::peak::isa_of;
+use crate::precision::Storage;
 
 /// The names of single backends, the reference first.
 pub const NAMES: [&str; 5] = ["reference", "simd-portable", "simd-avx2", "simd-avx512", "wgpu"];
@@ -65,9 +66,17 @@ impl Wanted {
     /// # Errors
     /// Where a backend that was named is absent, or the number of threads or an environment variable can't be used.
     pub fn open(&self, threads: Option<usize>) -> Result<Vec<Candidate>> {
+        self.open_storing(threads, Storage::F32)
+    }
+
+    /// The same, and activations are stored so by those that have a choice.
+    ///
+    /// # Errors
+    /// As [`Wanted::open`]; where nothing stores activations so.
+    pub fn open_storing(&self, threads: Option<usize>, activations: Storage) -> Result<Vec<Candidate>> {
         let mut candidates = Vec::with_capacity(self.names.len());
         for &name in &self.names {
-            let backend = open(name, threads);
+            let backend = open(name, threads, activations);
             match backend {
                 Err(error) if self.named || !matches!(error, Error::Unavailable { .. }) => return Err(error),
                 backend => candidates.push(Candidate { name, backend }),
@@ -77,7 +86,7 @@ impl Wanted {
     }
 }
 
-fn open(name: &str, threads: Option<usize>) -> Result<AnyBackend> {
+fn open(name: &str, threads: Option<usize>, activations: Storage) -> Result<AnyBackend> {
     let isa = name.strip_prefix("simd-").map(str::parse::<Isa>).transpose()?;
     match isa {
         Some(isa) => {
@@ -88,7 +97,9 @@ fn open(name: &str, threads: Option<usize>) -> Result<AnyBackend> {
             };
             builder.build().map(AnyBackend::trainable)
         }
-        None if name == "wgpu" => WgpuBackend::new().map(AnyBackend::trainable),
+        None if name == "wgpu" => {
+            WgpuBackend::builder().activations(activations.into()).build().map(AnyBackend::trainable)
+        }
         None => Ok(AnyBackend::trainable(Reference::default())),
     }
 }

@@ -145,6 +145,7 @@ fn a_plan_measures_every_combination_once() {
         batches: Some(vec![1, 2]),
         layouts: Layout::ALL.to_vec(),
         storages: vec![Storage::F32],
+        activations: vec![Storage::F32],
         pass: Pass::Forward,
         cold: None,
         direct: false,
@@ -160,6 +161,15 @@ fn a_plan_measures_every_combination_once() {
     rows.dedup();
     assert_eq!(rows.len(), 4);
     assert!(outcome.rows.iter().all(|row| row.gflops > 0.0 && row.plan == "generic" && row.runs == 1));
+
+    // Neither stores activations otherwise.
+    let plan = Plan { activations: vec![Storage::F32, Storage::F16], ..plan };
+    let outcome = plan.run(&backends, &Progress::new("", 8)).unwrap();
+    assert_eq!((outcome.rows.len(), outcome.skipped.len()), (8, 8));
+    for skipped in outcome.skipped {
+        assert_eq!(skipped.activations, Storage::F16);
+        assert_eq!(skipped.reason, "it stores activations in f32, not f16");
+    }
 }
 
 #[test]
@@ -170,6 +180,7 @@ fn the_direct_kernel_is_timed_beside_dense_spatial_layers_of_one_sample_alone() 
         batches: Some(vec![1, 2]),
         layouts: vec![Layout::Nhwc],
         storages: vec![Storage::F32],
+        activations: vec![Storage::F32],
         pass: Pass::Forward,
         cold: None,
         direct: true,

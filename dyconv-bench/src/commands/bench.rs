@@ -1,5 +1,7 @@
 //! `dyconv bench`: the comparison, as asked for.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,6 +48,10 @@ pub struct Args {
     /// How experts are stored, separated by commas; rows of a backend that can't are left out, and said so
     #[arg(long, value_delimiter = ',', default_value = "f32")]
     pub precision: Vec<Storage>,
+    /// How activations are stored, separated by commas: f32, or f16 on a GPU; rows of other backends are left out, and
+    /// said so
+    #[arg(long, value_delimiter = ',', default_value = "f32", conflicts_with_all = ["against", "training"])]
+    pub activations: Vec<Storage>,
     /// Also time calls whose experts no cache holds: copies of the layer that exceed the last-level cache take turns
     #[arg(long)]
     pub cold: bool,
@@ -103,6 +109,7 @@ pub fn run(args: &Args) -> Result<Ending> {
         batches: (!args.batch.is_empty()).then(|| args.batch.clone()),
         layouts: asked.layouts,
         storages: args.precision.clone(),
+        activations: args.activations.clone(),
         pass: if args.training { Pass::Training } else { Pass::Forward },
         cold: args.cold.then(|| machine.last_level_cache()),
         direct: peers.is_some(),
@@ -110,7 +117,7 @@ pub fn run(args: &Args) -> Result<Ending> {
         longest_row: Duration::from_secs(args.limit),
         longest_backend: Duration::MAX,
     };
-    let (backends, absent) = open(&wanted, &asked.threads)?;
+    let (backends, absent) = open(&wanted, &asked.threads, &args.activations)?;
     print(&format!("{}\n{}{}", machine.describe(), present_lines(&backends), absent_lines(&absent)))?;
     let progress = Progress::new("measuring", plan.rows_per_backend() * backends.len());
     let outcome = plan.run(&backends, &progress)?;
@@ -164,12 +171,17 @@ fn profile_rows(rows: &[Row], budget: Budget, baseline: bool) -> Result<Vec<Prof
         let wanted = "wgpu among the backends, and layers within --limit";
         return Err(Error::invalid("profile", "asked for, and no row ran on a GPU", wanted));
     }
-    let profiler = Profiler::new(budget, baseline)?;
+    let mut profilers = BTreeMap::new();
+    for row in &rows {
+        if let Entry::Vacant(place) = profilers.entry(row.activations) {
+            place.insert(Profiler::new(budget, baseline, row.activations)?);
+        }
+    }
     let progress = Progress::new("profiling", rows.len());
     let profiled = rows.into_iter().map(|row| {
         progress.say(&format!("{} batch {} {}", row.workload, row.batch, row.layout));
         let problem = Problem::new(by_name(row.workload)?, row.batch, row.layout)?;
-        let profiled = profiler.profile(&problem, row);
+        let profiled = profilers[&row.activations].profile(&problem, row);
         progress.step();
         profiled
     });
@@ -249,16 +261,22 @@ fn against_peers(against: &Against) -> String {
     text + &format!("{}\n", table::goals(&against.targets))
 }
 
-/// The backends once per thread count; those without threads of their own only once.
-fn open(wanted: &Wanted, threads: &[usize]) -> Result<(Vec<AnyBackend>, Vec<Absent>)> {
+/// The backends once per thread count and storage of activations; those without threads of their own only once.
+fn open(
+    wanted: &Wanted,
+    threads: &[usize],
+    activations: &[Storage],
+) -> Result<(Vec<AnyBackend>, Vec<Absent>)> {
     let counts = if threads.is_empty() { vec![None] } else { threads.iter().copied().map(Some).collect() };
     let (mut backends, mut absent): (Vec<AnyBackend>, Vec<Absent>) = Default::default();
-    for count in counts {
-        let candidates = wanted.open(count)?;
+    let asked = counts.into_iter().flat_map(|count| activations.iter().map(move |&stored| (count, stored)));
+    for (count, stored) in asked {
+        let candidates = wanted.open_storing(count, stored)?;
         absent = Absent::among(&candidates);
         for backend in present(&candidates) {
             let same = |other: &AnyBackend| {
-                (&other.info().id, other.info().threads) == (&backend.info().id, backend.info().threads)
+                let key = |backend: &AnyBackend| (backend.info().id.clone(), backend.info().threads);
+                (key(other), other.info().activations) == (key(&backend), backend.info().activations)
             };
             if !backends.iter().any(same) {
                 backends.push(backend);

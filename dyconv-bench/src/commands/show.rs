@@ -205,6 +205,7 @@ fn layers(backends: &[AnyBackend], absent: Vec<Absent>, out: &Path) -> Result<Re
         workloads: select(&names)?,
         batches: Some(vec![1]),
         layouts: vec![Layout::Nchw],
+        activations: vec![Storage::F32],
         storages: vec![Storage::F32],
         pass: Pass::Forward,
         cold: None,

@@ -28,6 +28,8 @@ pub struct Profile {
     pub layout: Layout,
     /// How experts are stored.
     pub precision: Storage,
+    /// How activations are.
+    pub activations: Storage,
     /// A call until its results exist, by the host's clock: recorded, submitted, waited for.
     pub call_us: f64,
     /// The same with upload and download.
@@ -61,12 +63,12 @@ pub struct Profiler {
 }
 
 impl Profiler {
-    /// Opens the GPU; with `baseline`, profiles have the naive kernel.
+    /// Opens the GPU, which stores activations so; with `baseline`, profiles have the naive kernel.
     ///
     /// # Errors
     /// Where there is none, or it can't time its kernels.
-    pub fn new(budget: Budget, baseline: bool) -> Result<Self> {
-        let timed = || WgpuBackend::builder().timestamps(true);
+    pub fn new(budget: Budget, baseline: bool, activations: Storage) -> Result<Self> {
+        let timed = || WgpuBackend::builder().timestamps(true).activations(activations.into());
         let direct = timed().force(Choice::Aggregated).build()?;
         Ok(Self { backend: timed().build()?, direct, budget, baseline })
     }
@@ -90,8 +92,9 @@ impl Profiler {
         let chained_us = timed(Form::Dynamic, &with_sums, true)?.together_us();
         let static_us = static_.together_us();
         let direct = if row.static_plan.contains("winograd") { self.direct(problem, &how)? } else { static_ };
-        // The naive kernel's experts are f32.
-        let naive_us = match self.baseline && row.precision == Storage::F32 {
+        // The naive kernel's experts are f32, and so are its activations.
+        let are_floats = [row.precision, row.activations] == [Storage::F32; 2];
+        let naive_us = match self.baseline && are_floats {
             true => Some(naive::time(backend, problem, budget)?.median_us),
             false => None,
         };
@@ -103,6 +106,7 @@ impl Profiler {
             batch: row.batch,
             layout: row.layout,
             precision: row.precision,
+            activations: row.activations,
             call_us: row.median_us,
             end_to_end_us: row.end_to_end_median_us,
             kernel_us: dynamic.together_us(),

@@ -1,5 +1,6 @@
 //! What tells rows apart: the columns in which they differ, and one line for those in which they don't.
 
+use crate::precision::Storage;
 use crate::record::Row;
 use crate::workloads::WORKLOADS;
 
@@ -7,17 +8,25 @@ use crate::workloads::WORKLOADS;
 struct Key {
     head: &'static str,
     value: fn(&Row) -> String,
-    /// With its word, for the line above the table.
+    /// With its word, for the line above the table; empty where it goes without saying.
     said: fn(&Row) -> String,
 }
 
-const KEYS: [Key; 5] = [
+const KEYS: [Key; 6] = [
     Key { head: "batch", value: |row| row.batch.to_string(), said: |row| format!("batch {}", row.batch) },
     Key { head: "layout", value: |row| row.layout.to_string(), said: |row| row.layout.to_string() },
     Key { head: "backend", value: |row| row.backend.clone(), said: |row| row.backend.clone() },
     Key { head: "threads", value: |row| row.threads.to_string(), said: threads_said },
     Key { head: "experts", value: |row| row.precision.to_string(), said: |row| row.precision.to_string() },
+    Key { head: "activations", value: |row| row.activations.to_string(), said: activations_said },
 ];
+
+fn activations_said(row: &Row) -> String {
+    match row.activations {
+        Storage::F32 => String::new(),
+        stored => format!("activations {stored}"),
+    }
+}
 
 fn threads_said(row: &Row) -> String {
     if row.threads == 1 { "1 thread".into() } else { format!("{} threads", row.threads) }
@@ -36,7 +45,8 @@ impl Keys {
         let varies = |key: &&Key| rows.windows(2).any(|pair| (key.value)(pair[0]) != (key.value)(pair[1]));
         let wanted = || KEYS.iter().filter(|key| !except.contains(&key.head));
         let same = rows.first().map(|row| {
-            wanted().filter(|key| !varies(key)).map(|key| (key.said)(row)).collect::<Vec<_>>().join(", ")
+            let said = wanted().filter(|key| !varies(key)).map(|key| (key.said)(row));
+            said.filter(|said| !said.is_empty()).collect::<Vec<_>>().join(", ")
         });
         let common = match same {
             Some(same) if !same.is_empty() && rows.len() > 1 => format!("every row: {same}\n"),

@@ -1,6 +1,7 @@
 //! A layer's kernels on a GPU, and what they are compared with.
 
 use super::{dash, micros, percent, table};
+use crate::precision::Storage;
 use crate::profile::Profile;
 
 const HEADER: [&str; 7] = ["stage", "kernel", "runs", "µs", "% of kernels", "GFLOP/s", "GB/s"];
@@ -8,7 +9,7 @@ const HEADER: [&str; 7] = ["stage", "kernel", "runs", "µs", "% of kernels", "GF
 /// One layer: a line per kernel, then the whole by the device's and by the host's clock, then what it is compared with.
 #[must_use]
 pub fn profile(profile: &Profile) -> String {
-    let Profile { workload, batch, layout, precision, backend, .. } = profile;
+    let Profile { workload, batch, layout, precision, activations, backend, .. } = profile;
     let kernels = profile.kernels.iter().map(|kernel| {
         vec![
             kernel.stage.to_string(),
@@ -33,8 +34,12 @@ pub fn profile(profile: &Profile) -> String {
         line.resize(HEADER.len(), String::new());
         line
     });
+    let stored = match activations {
+        Storage::F32 => String::new(),
+        stored => format!(", activations {stored}"),
+    };
     let mut text = format!(
-        "{workload}, batch {batch}, {layout}, {precision}, {backend}\n{}\n",
+        "{workload}, batch {batch}, {layout}, {precision}{stored}, {backend}\n{}\n",
         table(&HEADER, 2, lines)
     );
     text += &format!("in a chain ÷ static: {:.2}\n", profile.chained_to_static);

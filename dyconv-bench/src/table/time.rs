@@ -7,13 +7,13 @@ use super::{micros, percent, table};
 use crate::precision::Storage;
 use crate::record::{Row, Skipped};
 
-/// Every row's times, a table for each storage of the experts, and for each number of threads where a backend ran with
+/// Every row's times, a table for each storage of experts and activations, and for each number of threads where a backend ran with
 /// several; then the peaks that shares were taken of.
 #[must_use]
 pub fn comparison(rows: &[Row]) -> String {
     let several = rows.iter().any(|a| rows.iter().any(|b| a.backend == b.backend && a.threads != b.threads));
-    let key = |row: &Row| (if several { row.threads } else { 0 }, row.precision);
-    let mut parts: Vec<(usize, Storage)> = rows.iter().map(key).collect();
+    let key = |row: &Row| (if several { row.threads } else { 0 }, row.precision, row.activations);
+    let mut parts: Vec<(usize, Storage, Storage)> = rows.iter().map(key).collect();
     parts.sort_unstable();
     parts.dedup();
     let part = |&part| sorted(rows.iter().filter(move |row| key(row) == part));
@@ -161,6 +161,7 @@ mod tests {
             batch,
             layout: Layout::Nchw,
             precision: Storage::F32,
+            activations: Storage::F32,
             reason: "slow".into(),
         };
         let all = [skip("a", "x", 1), skip("b", "x", 8), skip("a", "x", 1), skip("a", "y", 1)];
