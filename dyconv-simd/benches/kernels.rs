@@ -1,5 +1,5 @@
-//! One thread, through the public interface: a register tile, aggregation, and whole layers of ResNet-18 and MobileNetV2
-//! (paper and layer in each name). Throughput is nominal: an element is one floating-point operation of the direct
+//! One thread, through the public interface: a register tile, aggregation, and whole layers of ResNet-18, MobileNetV2
+//! and ResNeXt-50 (paper and layer in each name). Throughput is nominal: an element is one floating-point operation of the direct
 //! convolution, or one aggregated weight.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -107,6 +107,8 @@ fn layers(c: &mut Criterion) {
             Workload::new("MobileNetV2 project 1×1 960→320@7", Options::new(960, 320), 7),
             Workload::new("MobileNetV2 depthwise 3×3 96@56", square(96).groups(96), 56),
             Workload::new("MobileNetV2 depthwise 3×3 960@7", square(960).groups(960), 7),
+            Workload::new("ResNeXt-50 conv2 3×3 in 32 groups 128@56", square(128).groups(32), 56),
+            Workload::new("ResNeXt-50 conv3 3×3 in 32 groups 256@28", square(256).groups(32), 28),
         ]
     };
     for isa in Isa::available() {

@@ -8,7 +8,7 @@ use crate::isa::OnLanes;
 use crate::kernels::attention::attention;
 use crate::kernels::convolve::{Sample, Work, convolve};
 use crate::kernels::depthwise::depthwise;
-use crate::kernels::direct::copy_row;
+use crate::kernels::direct::{copy_pixels, copy_row};
 use crate::kernels::mixing::mixing;
 use crate::kernels::normalize::{normalize, statistics};
 use crate::kernels::output::{Columns, split};
@@ -174,7 +174,8 @@ impl Run<'_> {
         let rows = copies.chunks_exact_mut(window.row).enumerate();
         self.threads.for_each(rows, |(i, row)| {
             let sample = self.sample(first + i / window.rows.len);
-            copy_row(lanes, window, (sample, self.call.input, layout), i % window.rows.len, row);
+            let copy = if matches!(self.plan.reading, Reading::Groups(_)) { copy_pixels } else { copy_row };
+            copy(lanes, window, (sample, self.call.input, layout), i % window.rows.len, row);
         });
     }
 
@@ -219,7 +220,7 @@ impl Run<'_> {
             }
             // Others take a block at a time.
             (Reading::Points { .. }, [block]) => mixing(lanes, plan, packed, block, &mut work, scratch),
-            (Reading::Windows { .. } | Reading::Strided { .. }, [block]) => {
+            (Reading::Windows { .. } | Reading::Strided { .. } | Reading::Groups(_), [block]) => {
                 convolve(lanes, plan, packed, (block, part), &mut work, scratch);
             }
             _ => unreachable!("{} blocks", blocks.len()),

@@ -141,7 +141,14 @@ impl Token {
             fn run<L: Lanes>(self, _: L) -> Traits {
                 let across = [L::CHANNELS, L::PIXEL_VECTORS];
                 let last_level = cache::last_level();
-                Traits { width: L::WIDTH, rows: L::ROWS, vectors: L::VECTORS, across, last_level }
+                Traits {
+                    width: L::WIDTH,
+                    rows: L::ROWS,
+                    vectors: L::VECTORS,
+                    across,
+                    pick: L::PICK,
+                    last_level,
+                }
             }
         }
         self.dispatch(Read)
@@ -161,6 +168,8 @@ pub(crate) struct Traits {
     pub(crate) across: [usize; 2],
     /// Bytes of the last-level cache.
     pub(crate) last_level: usize,
+    /// What it takes to pick lanes from a vector, in multiply-adds.
+    pub(crate) pick: usize,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::forward::Statistics;
 use crate::isa::{Isa, Traits};
 use crate::kernels::attention::Head;
 use crate::kernels::normalize::Affine;
-use crate::pack::Packed;
+use crate::pack::{Family, Packed};
 use crate::plan::{Kernel, Plan};
 use crate::train::Training;
 
@@ -46,7 +46,9 @@ impl SimdLayer {
         if let Some(input) = how.input {
             config.output_shape(input)?;
         }
-        let plan = Plan::choose(&config, image, traits, how.precision, None, forced)?;
+        // Training goes over groups one by one.
+        let family = (how.trainable && !config.is_depthwise()).then_some(Family::Shared);
+        let plan = Plan::choose(&config, image, traits, how.precision, family, forced)?;
         let params = layer.params();
         let squash = config.attention().and_then(dyconv_core::Attention::squash);
         let head = params.attention.clone().zip(squash);

@@ -30,10 +30,10 @@ use dyconv_core::round;
 /// Which kernels can read a packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// Blocks of output channels that share their input channels: all but depthwise.
+    /// Blocks of output channels that share their input channels: all others.
     Shared,
-    /// Blocks of one vector of output channels, each with its own input channel: depthwise.
-    Depthwise,
+    /// Blocks of one vector of output channels, each with the input channels of its own group: depthwise, narrow groups.
+    Lanewise,
 }
 
 /// Bytes of a weight.
@@ -362,7 +362,7 @@ pub(crate) fn scale(config: &Config, norm: &BatchNormParams) -> Vec<f64> {
 pub(crate) fn blocks(config: &Config, family: Family, traits: Traits) -> Vec<Block> {
     let (groups, per_group, vectors) = match family {
         Family::Shared => (config.groups(), config.out_channels_per_group(), traits.vectors),
-        Family::Depthwise => (1, config.out_channels(), 1),
+        Family::Lanewise => (1, config.out_channels(), 1),
     };
     let mut blocks = Vec::new();
     let mut lanes_before = 0;
@@ -412,7 +412,7 @@ mod tests {
 
     use super::*;
 
-    const TRAITS: Traits = Traits { width: 4, rows: 3, vectors: 2, across: [6, 1], last_level: 0 };
+    const TRAITS: Traits = Traits { width: 4, rows: 3, vectors: 2, across: [6, 1], pick: 1, last_level: 0 };
 
     fn layer(groups: usize) -> DyConv2d {
         let options = Options::new(2 * groups, 11 * groups).groups(groups).kernel_size([1, 3]);
@@ -425,7 +425,7 @@ mod tests {
 
     #[test]
     fn blocks_are_ascending_and_cover_every_output_channel_once() {
-        for family in [Family::Shared, Family::Depthwise] {
+        for family in [Family::Shared, Family::Lanewise] {
             for groups in 1..4 {
                 let config = *layer(groups).config();
                 let mut next = 0;
@@ -492,7 +492,7 @@ mod tests {
         let weight = (0..4 * config.expert_len()).map(|i| i as f32).collect();
         let layer = Params { weight, bias: None, attention: None, batch_norm: None };
         let layer = DyConv2d::new(config, layer).unwrap();
-        let traits = Traits { width: 16, rows: 14, vectors: 2, across: [24, 1], last_level: 0 };
+        let traits = Traits { width: 16, rows: 14, vectors: 2, across: [24, 1], pick: 1, last_level: 0 };
         for precision in [Precision::F32, Precision::Bf16] {
             let packed = Packed::new(&layer, Family::Shared, traits, precision, true).unwrap();
             let [first, second, third] = *packed.blocks else { panic!("three blocks") };

@@ -21,6 +21,7 @@ fn layers() -> Vec<DyConv2d> {
         square(40, 70),
         square(300, 40),
         square(24, 24).groups(3),
+        square(24, 24).groups(6),
         square(20, 20).groups(20),
         square(20, 40).groups(20).stride([2, 2]).activation(Activation::Silu),
         Options::new(40, 24),

@@ -72,6 +72,7 @@ macro_rules! every_plan {
                 mixing: Mixing;
                 mixing_bf16: Mixing, Bf16;
                 mixing_f16: Mixing, F16;
+                grouped: Grouped;
                 winograd_f2: WinogradF2;
                 winograd_f4: WinogradF4;
                 winograd_bf16: WinogradF4, Bf16;

@@ -29,6 +29,10 @@ fn sums_of_several_steps_are_exact_in_every_plan() {
             square(520, 36).groups(2).stride([2, 1]),
             [Kernel::Direct, Kernel::Across, Kernel::Mixing, Kernel::Direct],
         ),
+        (
+            Options::new(8, 8).groups(2).kernel_size([26, 25]).padding(Padding::Same),
+            [Kernel::Direct, Kernel::Across, Kernel::Mixing, Kernel::Grouped],
+        ),
         (Options::new(4100, 35), [Kernel::Direct, Kernel::Across, Kernel::Mixing, Kernel::Pointwise]),
     ];
     for (options, kernels) in table {

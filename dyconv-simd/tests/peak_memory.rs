@@ -62,6 +62,7 @@ fn a_run_holds_what_its_plan_says() {
         (square(96, 96).groups(96), 28),
         (square(96, 192).groups(96).stride([2, 2]), 28),
         (square(64, 64).groups(4), 28),
+        (square(60, 60).groups(15), 28),
         (Options::new(96, 24), 28),
         (Options::new(64, 384), 14),
         (Options::new(512, 512), 1),

@@ -31,7 +31,8 @@ macro_rules! forced {
 
         #[test]
         fn every_kernel_is_forced() {
-            for kernel in Kernel::ALL {
+            // Narrow groups are trained one by one, by the other kernels.
+            for kernel in Kernel::ALL.into_iter().filter(|kernel| *kernel != Kernel::Grouped) {
                 assert!([$(Kernel::$kernel),*].contains(&kernel), "{kernel:?}");
             }
         }

@@ -40,11 +40,14 @@ fn extents() -> impl Strategy<Value = Extents> {
 fn channels() -> impl Strategy<Value = [usize; 3]> {
     let few = || prop_oneof![1usize..7, select(EDGES.to_vec())];
     prop_oneof![
-        5 => (few(), few()).prop_map(|(inputs, outputs)| [1, inputs, outputs]),
-        3 => (1usize..5, select(vec![33usize, 49, 65])).prop_map(|(inputs, outputs)| [1, inputs, outputs]),
-        2 => (2usize..5, 1usize..6, prop_oneof![1usize..6, select(vec![8, 9, 16, 17])])
+        10 => (few(), few()).prop_map(|(inputs, outputs)| [1, inputs, outputs]),
+        6 => (1usize..5, select(vec![33usize, 49, 65])).prop_map(|(inputs, outputs)| [1, inputs, outputs]),
+        4 => (2usize..5, 1usize..6, prop_oneof![1usize..6, select(vec![8, 9, 16, 17])])
             .prop_map(|(groups, inputs, outputs)| [groups, inputs, outputs]),
-        3 => (few(), prop_oneof![3 => Just(1usize), 2 => 2usize..4])
+        // Of a size that vectors of lanes share.
+        2 => (2usize..8, 1usize..5, select(vec![2usize, 4, 8]))
+            .prop_map(|(groups, inputs, outputs)| [groups, inputs, outputs]),
+        6 => (few(), prop_oneof![3 => Just(1usize), 2 => 2usize..4])
             .prop_map(|(channels, multiplier)| [channels, 1, multiplier]),
     ]
 }
@@ -284,6 +287,10 @@ mod tests {
         let any_axis = |f: &dyn Fn(usize) -> bool| f(0) || f(1);
         share("one group", 800, &|p| p.config.groups() == 1);
         share("depthwise", 300, &|p| p.config.is_depthwise() && p.config.groups() > 1);
+        share("narrow groups", 100, &|p| {
+            let [inputs, outputs] = [p.config.in_channels_per_group(), p.config.out_channels_per_group()];
+            p.config.groups() > 1 && inputs > 1 && inputs <= outputs && [2, 4, 8].contains(&outputs)
+        });
         share("depthwise multiplier", 100, &|p| {
             p.config.is_depthwise() && p.config.groups() > 1 && p.config.out_channels_per_group() > 1
         });

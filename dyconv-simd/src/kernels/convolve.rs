@@ -7,6 +7,7 @@ use super::aggregate::{aggregate, panels};
 use super::ahead::LINE;
 use super::finish::{Finish, Place, Running};
 use super::first::{Experts, first};
+use super::grouped::grouped;
 use super::halved;
 use super::output::Columns;
 use super::tile::{self, Store, Tile, strided, windows};
@@ -224,6 +225,12 @@ impl<'a> Step<'a> {
                 };
                 self.along(lanes, run, kernel, (x, *pixel, &[]), ahead, sums, finish)
             }
+            Reading::Groups(groups) => {
+                let start = patch.y * groups.row + patch.x * groups.pixel + groups.input(self.block.first);
+                let kernel = grouped::<L>(patch.columns, groups.run);
+                let reading = (&self.x[start..], groups.pixel, &groups.offsets[..]);
+                self.along(lanes, run, kernel, reading, ahead, sums, finish)
+            }
             Reading::Points { .. } | Reading::Planes(_) | Reading::Channels | Reading::Tiles(_) => {
                 unreachable!("mixing, depthwise and Winograd's plans have kernels of their own")
             }
@@ -274,6 +281,7 @@ impl<'a> Step<'a> {
             x,
             step,
             offsets,
+            places: plan.places(from),
             panel: &[],
             rounds: None,
             ahead,

@@ -13,6 +13,7 @@ pub(crate) mod direct;
 #[expect(clippy::needless_range_loop, reason = "registers go by number in several arrays at once")]
 pub(crate) mod finish;
 pub(crate) mod first;
+pub(crate) mod grouped;
 pub(crate) mod halved;
 pub(crate) mod mixing;
 pub(crate) mod normalize;

@@ -18,10 +18,12 @@ pub(crate) struct Tile<'a, 't> {
     pub(crate) count: usize,
     /// Input, beginning with the first tile's first value.
     pub(crate) x: &'a [f32],
-    /// Floats from one row of the tile to the next ([`windows`]), or from pixel to pixel ([`strided`]).
+    /// Floats from one row of the tile to the next ([`windows`]), or from pixel to pixel (the others).
     pub(crate) step: usize,
     /// Where in `x` each step of the reduction begins; unused by [`strided`], which counts.
     pub(crate) offsets: &'a [usize],
+    /// Of [`grouped`](super::grouped::grouped) tiles, where each lane finds each input channel, `[input channel][lane]`.
+    pub(crate) places: &'a [u32],
     /// `[step][vector][lane]`
     pub(crate) panel: &'a [f32],
     /// Of [`strided`] tiles, what to do once they are done.

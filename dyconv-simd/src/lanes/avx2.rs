@@ -8,9 +8,10 @@ use std::arch::x86_64::{
     _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
     _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
     _mm256_loadu_si256, _mm256_maskload_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
-    _mm256_permute2f128_ps, _mm256_permute4x64_pd, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_sqrt_ps, _mm256_srai_epi32, _mm256_storeu_ps,
-    _mm256_sub_epi32, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_zextps128_ps256,
+    _mm256_permute2f128_ps, _mm256_permute4x64_pd, _mm256_permutevar8x32_ps, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_sqrt_ps,
+    _mm256_srai_epi32, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps, _mm256_unpackhi_ps,
+    _mm256_unpacklo_ps, _mm256_zextps128_ps256,
 };
 
 use super::{Lanes, MAX_WIDTH, Task, within};
@@ -43,6 +44,7 @@ fn mask(_: Avx2, len: usize) -> __m256i {
 impl Lanes for Avx2 {
     type V = __m256;
     type Half = __m128;
+    type Places = __m256i;
     const WIDTH: usize = 8;
     // 6 × 2 accumulators, 2 weights and a broadcast are 15 of 16 registers.
     const ROWS: usize = 6;
@@ -50,6 +52,7 @@ impl Lanes for Avx2 {
     // 4 × 3 accumulators, 3 vectors of pixels and a broadcast are all 16.
     const CHANNELS: usize = 4;
     const PIXEL_VECTORS: usize = 3;
+    const PICK: usize = 1;
 
     #[inline]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
@@ -245,6 +248,19 @@ impl Lanes for Avx2 {
     fn deinterleave(self, a: __m256, b: __m256) -> (__m256, __m256) {
         // SAFETY: the token proves AVX2.
         unsafe { deinterleave(a, b) }
+    }
+
+    #[inline(always)]
+    fn places(self, places: &[u32]) -> __m256i {
+        let places: &[u32; 8] = places.first_chunk().expect("a place for each lane");
+        // SAFETY: the token proves AVX, and these are as many readable words as a vector has.
+        unsafe { _mm256_loadu_si256(places.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn pick(self, v: __m256, places: __m256i) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_permutevar8x32_ps(v, places) }
     }
 
     #[inline(always)]

@@ -7,9 +7,10 @@ use std::arch::x86_64::{
     _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
     _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_permutex2var_ps,
-    _mm512_reduce_add_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32,
-    _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_sqrt_ps,
-    _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps, _mm512_zextps256_ps512,
+    _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setr_epi32, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32,
+    _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+    _mm512_zextps256_ps512,
 };
 
 use super::{Lanes, MAX_WIDTH, Task, within};
@@ -36,6 +37,7 @@ fn mask(len: usize) -> __mmask16 {
 impl Lanes for Avx512 {
     type V = __m512;
     type Half = __m256;
+    type Places = __m512i;
     const WIDTH: usize = 16;
     // 14 × 2 accumulators, 2 weights and a broadcast are 31 of 32 registers.
     const ROWS: usize = 14;
@@ -43,6 +45,7 @@ impl Lanes for Avx512 {
     // 24 accumulators and a vector of pixels; weights are broadcast as they are multiplied.
     const CHANNELS: usize = 24;
     const PIXEL_VECTORS: usize = 1;
+    const PICK: usize = 1;
 
     #[inline]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
@@ -230,6 +233,19 @@ impl Lanes for Avx512 {
     fn deinterleave(self, a: __m512, b: __m512) -> (__m512, __m512) {
         // SAFETY: the token proves AVX-512F.
         unsafe { deinterleave(a, b) }
+    }
+
+    #[inline(always)]
+    fn places(self, places: &[u32]) -> __m512i {
+        let places: &[u32; 16] = places.first_chunk().expect("a place for each lane");
+        // SAFETY: the token proves AVX-512F, and these are as many readable words as a vector has.
+        unsafe { _mm512_loadu_si512(places.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn pick(self, v: __m512, places: __m512i) -> __m512 {
+        // SAFETY: the token proves AVX-512F.
+        unsafe { _mm512_permutexvar_ps(places, v) }
     }
 
     #[inline(always)]

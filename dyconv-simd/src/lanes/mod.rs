@@ -50,6 +50,8 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     type V: Copy;
     /// Half a vector.
     type Half: Copy;
+    /// Where each lane of a vector comes from.
+    type Places: Copy;
     /// Floats in a vector.
     const WIDTH: usize;
     /// Rows (pixels) of the widest register tile; see `kernels::tile`.
@@ -60,6 +62,8 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     const CHANNELS: usize;
     /// Vectors (of pixels) of such a tile.
     const PIXEL_VECTORS: usize;
+    /// What [`Lanes::pick`] takes, in multiply-adds.
+    const PICK: usize;
 
     /// Runs a task with this instruction set enabled.
     fn vectorize<T: Task>(self, task: T) -> T::Output;
@@ -120,6 +124,10 @@ pub(crate) trait Lanes: Copy + Debug + Send + Sync + 'static {
     fn slide_down<const N: usize>(self, v: Self::V, after: Self::V) -> Self::V;
     /// Of the lanes of `a` and then `b`: those at even places, those at odd places.
     fn deinterleave(self, a: Self::V, b: Self::V) -> (Self::V, Self::V);
+    /// The first `WIDTH` places, each less than `WIDTH`.
+    fn places(self, places: &[u32]) -> Self::Places;
+    /// Of each place the lane of `v` that is there.
+    fn pick(self, v: Self::V, places: Self::Places) -> Self::V;
     /// The sum of all lanes, in one order.
     fn reduce_add(self, v: Self::V) -> f32;
     /// The first `len` lanes; 0 in the others.

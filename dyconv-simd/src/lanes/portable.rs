@@ -12,6 +12,7 @@ pub(crate) struct Portable;
 impl Lanes for Portable {
     type V = f32x8;
     type Half = f32x4;
+    type Places = [usize; 8];
     const WIDTH: usize = 8;
     // 6 × 8 floats are 12 SSE registers; with the weights and a broadcast that is all 16.
     const ROWS: usize = 6;
@@ -19,6 +20,8 @@ impl Lanes for Portable {
     // As above, with channels for rows.
     const CHANNELS: usize = 6;
     const PIXEL_VECTORS: usize = 1;
+    // Through memory, lane by lane.
+    const PICK: usize = 30;
 
     #[inline]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
@@ -187,6 +190,17 @@ impl Lanes for Portable {
             f32x8::new(std::array::from_fn(|i| if i < 4 { a[2 * i + odd] } else { b[2 * i - 8 + odd] }))
         };
         (every_other(0), every_other(1))
+    }
+
+    #[inline(always)]
+    fn places(self, places: &[u32]) -> [usize; 8] {
+        std::array::from_fn(|lane| places[lane] as usize % 8)
+    }
+
+    #[inline(always)]
+    fn pick(self, v: f32x8, places: [usize; 8]) -> f32x8 {
+        let v = v.to_array();
+        f32x8::new(places.map(|place| v[place]))
     }
 
     #[inline(always)]

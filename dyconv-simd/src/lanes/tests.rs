@@ -57,6 +57,7 @@ enum Probe {
     SlideUp(usize, Vec<f32>, Vec<f32>),
     SlideDown(usize, Vec<f32>, Vec<f32>),
     Deinterleave(bool, Vec<f32>, Vec<f32>),
+    Pick(Vec<f32>, Vec<u32>),
     Keep(Vec<f32>, usize),
     /// Multiplies and adds halves: of a vector, of a splat, of a load.
     Halves(Vec<f32>, f32, Vec<f32>),
@@ -117,6 +118,7 @@ impl Task for Probe {
                 let parted = lanes.deinterleave(lanes.load(&a), lanes.load(&b));
                 if odd { parted.1 } else { parted.0 }
             }
+            Self::Pick(a, places) => lanes.pick(lanes.load(&a), lanes.places(&places)),
             Self::Keep(a, len) => lanes.keep(lanes.load(&a), len),
             Self::Halves(a, b, c) => {
                 let (a, b) = (lanes.low(lanes.load(&a)), lanes.low(lanes.splat(b)));
@@ -301,6 +303,20 @@ fn lanes_slide_from_vector_to_vector_and_part_by_place() {
         for odd in [false, true] {
             let want: Vec<f32> = both.iter().copied().skip(usize::from(odd)).step_by(2).collect();
             assert_eq!(run(Probe::Deinterleave(odd, a.to_vec(), b.to_vec())), want);
+        }
+    });
+}
+
+#[test]
+fn lanes_are_picked_from_anywhere() {
+    on_every_isa(|run, Facts { width, .. }| {
+        let a: Vec<f32> = (0..width).map(|i| i as f32 + 0.5).collect();
+        for by in 0..width {
+            for from in 0..width {
+                let places: Vec<u32> = (0..width).map(|lane| ((lane * by + from) % width) as u32).collect();
+                let want: Vec<f32> = places.iter().map(|&place| a[place as usize]).collect();
+                assert_eq!(run(Probe::Pick(a.clone(), places)), want);
+            }
         }
     });
 }

@@ -23,6 +23,7 @@ pub(super) fn samples(kernel: Kernel, config: &Config, geometry: &Geometry, prec
         Kernel::Direct
         | Kernel::Pointwise
         | Kernel::Across
+        | Kernel::Grouped
         | Kernel::Mixing
         | Kernel::WinogradF2
         | Kernel::WinogradF4 => {

@@ -54,7 +54,7 @@ impl Correlation {
                 let channels = per_group.div_ceil(tiles);
                 (channels, config.groups() * per_group.div_ceil(channels))
             }
-            Family::Depthwise => (traits.width, blocks.len()),
+            Family::Lanewise => (traits.width, blocks.len()),
         };
         let window = Window::new(config, &geometry, channels)?;
         Ok(Self { geometry, window, channels, per_group, family, panels })
@@ -64,7 +64,7 @@ impl Correlation {
     pub(crate) fn name(&self, traits: Traits) -> String {
         match self.family {
             Family::Shared => format!("{}×{}", self.channels, traits.vectors * traits.width),
-            Family::Depthwise => traits.width.to_string(),
+            Family::Lanewise => traits.width.to_string(),
         }
     }
 
@@ -76,7 +76,7 @@ impl Correlation {
             block,
             panel: match family {
                 Family::Shared => first + from / channels,
-                Family::Depthwise => block,
+                Family::Lanewise => block,
             },
             from,
             channels: channels.min(per_group - from),

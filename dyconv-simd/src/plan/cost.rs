@@ -4,7 +4,7 @@ use dyconv_core::{Config, Geometry, Layout, Precision};
 
 use super::patch::{across, patch};
 use super::winograd::Tiles;
-use super::{Kernel, reads_input};
+use super::{Kernel, groups, reads_input};
 use crate::isa::Traits;
 use crate::pack::{Block, blocks, word_bytes};
 
@@ -42,6 +42,9 @@ const LATENCY: usize = 4;
 const TRANSFORM_INPUT: f64 = 6.0;
 const TRANSFORM_WEIGHT: f64 = 2.5;
 const TRANSFORM_OUTPUT: f64 = 4.0;
+
+/// What it costs to begin and end with a tile of its products, in steps.
+const BEGIN: f64 = 5.0;
 
 /// Taps of the kernels that Winograd takes.
 const TAPS: f64 = 9.0;
@@ -159,6 +162,17 @@ fn work(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits, ex
             let calls = if as_it_lies { 0 } else { blocks.len() * height };
             pixel_vectors * (reduction * step + channels * store) + CALL * calls as f64 + copy + aggregate
         }
+        Kernel::Grouped => {
+            let [_, columns] = patch(kernel, geometry.output, config, traits);
+            let patches = (height * width.div_ceil(columns)) as f64;
+            let per_vector = if config.layout() == Layout::Nhwc { 2.0 } else { 5.0 };
+            let copy = input / traits.width as f64 * per_vector + 64.0;
+            let store = if config.layout() == Layout::Nhwc { STORE } else { STORE_TURNED };
+            let waiting = LATENCY as f64 * patches;
+            let picks = traits.pick as f64 * pixels / groups::run(config) as f64;
+            let step = pixels.max(waiting) + picks + patches;
+            vectors as f64 * (reduction * step + pixels * store) + copy + aggregate
+        }
         Kernel::Mixing => {
             let [_, most] = patch(kernel, [1, height * width], config, traits);
             let tiles = (height * width).div_ceil(most) as f64;
@@ -177,7 +191,7 @@ fn work(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits, ex
                 Layout::Nchw => (STORE_TURNED, 6.0 * input / traits.width as f64),
             };
             let step = tiles.step(config.in_channels_per_group()) as f64;
-            let multiply = products * (1.0 + 2.0 / step) + LOAD * pairs;
+            let multiply = products * (1.0 + BEGIN / step) + LOAD * pairs;
             vectors as f64 * (channels * (multiply + TRANSFORM_WEIGHT * pairs) + TRANSFORM_OUTPUT * products)
                 + vectors as f64 * pixels * store
                 + TRANSFORM_INPUT * inputs * products

@@ -18,6 +18,7 @@ impl Plan {
             Kernel::Direct => format!("direct {rows}×{}", vectors * width),
             Kernel::Pointwise => format!("pointwise {rows}×{}", vectors * width),
             Kernel::Depthwise => format!("depthwise {width}"),
+            Kernel::Grouped => format!("grouped {rows}×{width}"),
             Kernel::Mixing => format!("mixing {}×{}", self.patch_pixels(), vectors * width),
             Kernel::WinogradF2 | Kernel::WinogradF4 => match &self.reading {
                 Reading::Tiles(tiles) => format!("winograd {}", tiles.name()),
@@ -59,9 +60,12 @@ impl Plan {
         match self.kernel {
             Kernel::WinogradF2 => Accuracy::WinogradF2,
             Kernel::WinogradF4 => Accuracy::WinogradF4,
-            Kernel::Direct | Kernel::Pointwise | Kernel::Across | Kernel::Depthwise | Kernel::Mixing => {
-                Accuracy::Cpu
-            }
+            Kernel::Direct
+            | Kernel::Pointwise
+            | Kernel::Across
+            | Kernel::Depthwise
+            | Kernel::Grouped
+            | Kernel::Mixing => Accuracy::Cpu,
         }
     }
 

@@ -5,6 +5,7 @@ mod batch;
 mod correlate;
 mod cost;
 mod describe;
+mod groups;
 mod part;
 mod patch;
 mod winograd;
@@ -14,6 +15,7 @@ use dyconv_core::{Config, Geometry, Layout, Precision, Result};
 pub(crate) use self::batch::MOST_SAMPLES;
 pub(crate) use self::correlate::{Correlation, SAMPLES, Tile};
 use self::cost::slots;
+use self::groups::Groups;
 pub(crate) use self::part::{Division, Part};
 pub(crate) use self::patch::Patch;
 use self::patch::patch;
@@ -36,6 +38,8 @@ pub enum Kernel {
     Across,
     /// One input channel per group: the vector over channels or pixels, no broadcast.
     Depthwise,
+    /// Groups of fewer output channels than a vector, which share one. Over a padded copy with channels last.
+    Grouped,
     /// Any layer: convolves with each expert and mixes the outputs, where they have very few pixels. A 1×1 layer's input is
     /// read as it lies, others' over a padded copy.
     Mixing,
@@ -47,21 +51,23 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Direct,
         Self::Pointwise,
         Self::Across,
         Self::Depthwise,
+        Self::Grouped,
         Self::Mixing,
         Self::WinogradF2,
         Self::WinogradF4,
     ];
 
-    fn fits(self, config: &Config) -> bool {
+    fn fits(self, config: &Config, traits: Traits) -> bool {
         match self {
             Self::Direct | Self::Across | Self::Mixing => true,
             Self::Pointwise => config.is_pointwise(),
             Self::Depthwise => config.is_depthwise(),
+            Self::Grouped => Groups::fit(config, traits.width),
             Self::WinogradF2 | Self::WinogradF4 => {
                 config.kernel_size() == [3, 3] && config.stride() == [1, 1] && config.dilation() == [1, 1]
             }
@@ -76,7 +82,7 @@ impl Kernel {
             | Self::Mixing
             | Self::WinogradF2
             | Self::WinogradF4 => Family::Shared,
-            Self::Depthwise => Family::Depthwise,
+            Self::Depthwise | Self::Grouped => Family::Lanewise,
         }
     }
 
@@ -85,7 +91,12 @@ impl Kernel {
         match self {
             Self::WinogradF2 => Some(Size::Two),
             Self::WinogradF4 => Some(Size::Four),
-            Self::Direct | Self::Pointwise | Self::Across | Self::Depthwise | Self::Mixing => None,
+            Self::Direct
+            | Self::Pointwise
+            | Self::Across
+            | Self::Depthwise
+            | Self::Grouped
+            | Self::Mixing => None,
         }
     }
 }
@@ -120,6 +131,8 @@ pub(crate) enum Reading {
     Planes(Way),
     /// Channels last, the vector over channels: by position.
     Channels,
+    /// Channels last, every lane those of its own group.
+    Groups(Groups),
     /// Transformed tiles.
     Tiles(Tiles),
 }
@@ -171,7 +184,8 @@ impl Plan {
     ) -> Result<Self> {
         let geometry = config.geometry(height, width)?;
         let readable = |kernel: &Kernel| family.is_none_or(|family| kernel.family() == family);
-        let fitting = || Kernel::ALL.into_iter().filter(|kernel| kernel.fits(config)).filter(readable);
+        let fitting =
+            || Kernel::ALL.into_iter().filter(|kernel| kernel.fits(config, traits)).filter(readable);
         let forced = fitting().find(|kernel| forced == Some(*kernel));
         let cheapest = || {
             fitting().min_by(|a, b| {
@@ -179,7 +193,7 @@ impl Plan {
                 slots(*a).total_cmp(&slots(*b))
             })
         };
-        // Direct or depthwise reads either family.
+        // Direct, depthwise or grouped reads either family.
         let kernel = forced.or_else(cheapest).unwrap_or(Kernel::Direct);
         Self::new(kernel, config, geometry, traits, precision)
     }
@@ -210,6 +224,7 @@ impl Plan {
             Kernel::Direct | Kernel::Across | Kernel::Mixing if !as_it_lies => {
                 Some(Window::new(config, &geometry, config.in_channels())?)
             }
+            Kernel::Grouped => Some(Window::new(config, &geometry, Groups::channels(config, traits.width))?),
             _ => None,
         };
         let reading = match (kernel, &copy, config.layout()) {
@@ -231,6 +246,7 @@ impl Plan {
                 row: window.row,
                 channel: window.columns.len,
             },
+            (Kernel::Grouped, Some(window), _) => Reading::Groups(Groups::new(config, window, traits.width)),
             (Kernel::Pointwise | Kernel::Across, _, Layout::Nchw) => {
                 let pixels = height * width;
                 Reading::Windows { offsets: (0..step).map(|c| c * pixels).collect(), row: 0, channel: pixels }
@@ -258,6 +274,14 @@ impl Plan {
         })
     }
 
+    /// Where lanes find each input channel from `from` on, where they read different ones.
+    pub(crate) fn places(&self, from: usize) -> &[u32] {
+        match &self.reading {
+            Reading::Groups(groups) => groups.places(from),
+            _ => &[],
+        }
+    }
+
     /// Whether so many bytes of experts come from memory in every run.
     pub(crate) fn streams(&self, bytes: usize) -> bool {
         bytes > self.traits.last_level
@@ -279,7 +303,9 @@ fn reads_input(kernel: Kernel, config: &Config) -> bool {
         Kernel::Pointwise => true,
         Kernel::Mixing => config.is_pointwise(),
         Kernel::Across => config.is_pointwise() && config.layout() == Layout::Nchw,
-        Kernel::Direct | Kernel::Depthwise | Kernel::WinogradF2 | Kernel::WinogradF4 => false,
+        Kernel::Direct | Kernel::Depthwise | Kernel::Grouped | Kernel::WinogradF2 | Kernel::WinogradF4 => {
+            false
+        }
     }
 }
 
@@ -290,11 +316,11 @@ mod tests {
     use super::*;
 
     pub(super) const AVX512: Traits =
-        Traits { width: 16, rows: 14, vectors: 2, across: [24, 1], last_level: 32 << 20 };
+        Traits { width: 16, rows: 14, vectors: 2, across: [24, 1], pick: 1, last_level: 32 << 20 };
     pub(super) const AVX2: Traits =
-        Traits { width: 8, rows: 6, vectors: 2, across: [4, 3], last_level: 32 << 20 };
+        Traits { width: 8, rows: 6, vectors: 2, across: [4, 3], pick: 1, last_level: 32 << 20 };
     pub(super) const PORTABLE: Traits =
-        Traits { width: 8, rows: 6, vectors: 1, across: [6, 1], last_level: 32 << 20 };
+        Traits { width: 8, rows: 6, vectors: 1, across: [6, 1], pick: 30, last_level: 32 << 20 };
 
     fn choose(options: Options, image: usize, traits: Traits) -> Plan {
         Plan::choose(&options.build().unwrap(), [image, image], traits, Precision::F32, None, None).unwrap()
@@ -316,6 +342,8 @@ mod tests {
             (square(96, 96).groups(96), 56, Kernel::Depthwise),
             (square(960, 960).groups(960), 7, Kernel::Depthwise),
             (square(32, 64).groups(32), 14, Kernel::Depthwise),
+            // ResNeXt-50's first stages.
+            (square(128, 128).groups(32), 56, Kernel::Grouped),
             // MobileNetV3's last 1×1 layer, after the pool.
             (dynamic(Options::new(960, 1280)), 1, Kernel::Mixing),
             (dynamic(square(512, 512)), 1, Kernel::Mixing),
@@ -323,9 +351,12 @@ mod tests {
         ];
         for (options, image, want) in table {
             // Channels first, it depends on how well vectors over pixels fill: below.
-            let layouts = if options.kernel_size == [1, 1] { &[Layout::Nhwc][..] } else { &Layout::ALL };
+            let either = options.kernel_size != [1, 1] && want != Kernel::Grouped;
+            let layouts = if either { &Layout::ALL[..] } else { &[Layout::Nhwc] };
             for &layout in layouts {
-                for traits in [AVX512, AVX2, PORTABLE] {
+                // Lanes that are picked one by one take longer than any other way.
+                let all = [AVX512, AVX2, PORTABLE];
+                for &traits in if want == Kernel::Grouped { &all[..2] } else { &all[..] } {
                     let plan = choose(options.layout(layout), image, traits);
                     assert_eq!(plan.kernel, want, "{options:?} at {image} in {layout}, {traits:?}");
                 }
@@ -335,6 +366,16 @@ mod tests {
         for kernel in Kernel::ALL {
             assert!(table.iter().any(|(_, _, want)| *want == kernel), "{kernel:?} is never chosen");
         }
+    }
+
+    #[test]
+    fn narrow_groups_share_vectors_where_pixels_are_far_apart() {
+        let groups = |channels| Options::new(channels, channels).kernel_size([3, 3]).padding(Padding::Same);
+        let kernel = |layout, traits| choose(groups(128).groups(32).layout(layout), 56, traits).kernel;
+        assert_eq!([AVX512, AVX2].map(|traits| kernel(Layout::Nhwc, traits)), [Kernel::Grouped; 2]);
+        assert_eq!(kernel(Layout::Nchw, AVX2), Kernel::Across);
+        let kernel = |layout| choose(groups(256).groups(32).layout(layout), 28, AVX512).kernel;
+        assert_eq!([kernel(Layout::Nhwc), kernel(Layout::Nchw)], [Kernel::Grouped, Kernel::Across]);
     }
 
     #[test]

@@ -91,7 +91,8 @@ impl Plan {
 
     /// Into how many parts every one of `blocks` blocks is cut, so that `threads` threads are done soonest.
     fn parts(&self, threads: usize, blocks: usize) -> usize {
-        let divisible = matches!(self.kernel, Kernel::Direct | Kernel::Pointwise | Kernel::Across);
+        let divisible =
+            matches!(self.kernel, Kernel::Direct | Kernel::Pointwise | Kernel::Across | Kernel::Grouped);
         if threads < 2 || !divisible {
             return 1;
         }

@@ -7,6 +7,7 @@ use dyconv_core::{Config, Layout};
 use super::{Kernel, Part, Plan};
 use crate::isa::Traits;
 use crate::kernels::across::pixel_vectors;
+use crate::kernels::grouped::most_pixels;
 use crate::kernels::mixing;
 use crate::kernels::tile::STRIDED_ROWS;
 
@@ -84,6 +85,7 @@ impl Plan {
 pub(super) fn rows(kernel: Kernel, config: &Config, traits: Traits) -> usize {
     match (kernel, config.layout()) {
         (Kernel::Pointwise, Layout::Nhwc) => traits.rows.min(STRIDED_ROWS),
+        (Kernel::Grouped, _) => most_pixels(traits.rows, traits.vectors),
         _ => traits.rows,
     }
 }
@@ -99,6 +101,7 @@ pub(super) fn across(config: &Config, traits: Traits) -> [usize; 2] {
 pub(super) fn patch(kernel: Kernel, grid: [usize; 2], config: &Config, traits: Traits) -> [usize; 2] {
     match kernel {
         Kernel::Across => [1, (across(config, traits)[1] * traits.width).min(grid[1])],
+        Kernel::Grouped => [1, even(grid, rows(kernel, config, traits))[1]],
         Kernel::Mixing => even(grid, mixing::pixels(config.experts(), [traits.rows, traits.vectors])),
         _ => even(grid, rows(kernel, config, traits)),
     }

@@ -223,7 +223,7 @@ impl BackwardRun<'_> {
                     let (first, channels) = correlation.channels_of(which);
                     (first, channels, 1)
                 }
-                Family::Depthwise => {
+                Family::Lanewise => {
                     let block = &packed.blocks[which];
                     (block.first, block.channels, config.out_channels_per_group())
                 }
@@ -274,7 +274,7 @@ impl BackwardRun<'_> {
             };
             match packed.family {
                 Family::Shared => correlate::<L>(tile.channels, block.vectors)(lanes, &mut of),
-                Family::Depthwise => correlate_channels(lanes, &mut of),
+                Family::Lanewise => correlate_channels(lanes, &mut of),
             }
         }
         let pi = &self.tape.pi[panels.first * count..][..panels.count * count];

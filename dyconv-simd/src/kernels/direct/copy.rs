@@ -54,6 +54,53 @@ pub(crate) fn copy_row<L: Lanes>(
     }
 }
 
+/// As [`copy_row`], with channels last: `[column position][channel]`, and zeros where the copy has more channels.
+pub(crate) fn copy_pixels<L: Lanes>(
+    lanes: L,
+    window: &Window,
+    (sample, shape, layout): (&[f32], Shape, Layout),
+    position: usize,
+    copy: &mut [f32],
+) {
+    let Some(y) = window.sources[position] else {
+        copy.fill(0.0);
+        return;
+    };
+    let (channels, wide) = (shape.channels(), window.channels);
+    for segment in &window.columns.segments {
+        let inside = &segment.inside;
+        let copy = &mut copy[segment.at * wide..][..segment.len * wide];
+        copy[..inside.start * wide].fill(0.0);
+        copy[inside.end * wide..].fill(0.0);
+        let pixels = &mut copy[inside.start * wide..inside.end * wide];
+        if wide > channels {
+            pixels.chunks_exact_mut(wide).for_each(|pixel| pixel[channels..].fill(0.0));
+        }
+        if pixels.is_empty() {
+            continue;
+        }
+        let x = y * shape.width() + segment.first;
+        match layout {
+            Layout::Nhwc => {
+                let from = sample[x * channels..].chunks(channels).step_by(segment.step);
+                for (pixel, from) in pixels.chunks_exact_mut(wide).zip(from) {
+                    pixel[..channels].copy_from_slice(from);
+                }
+            }
+            Layout::Nchw if segment.step == 1 => {
+                let planes = (&sample[x..], shape.pixels());
+                transpose(lanes, planes, (pixels, wide), [channels, inside.len()]);
+            }
+            Layout::Nchw => {
+                for (c, plane) in sample.chunks_exact(shape.pixels()).enumerate() {
+                    let values = plane[x..].iter().step_by(segment.step);
+                    pixels.chunks_exact_mut(wide).zip(values).for_each(|(pixel, &value)| pixel[c] = value);
+                }
+            }
+        }
+    }
+}
+
 /// Padding is mostly one value, for which `fill` would call a function.
 fn zero(values: &mut [f32]) {
     match values {

@@ -3,5 +3,5 @@
 mod copy;
 mod window;
 
-pub(crate) use copy::copy_row;
+pub(crate) use copy::{copy_pixels, copy_row};
 pub(crate) use window::{Segment, Window};

@@ -226,6 +226,7 @@ impl Product<'_> {
                     x: v,
                     step: tiles.row,
                     offsets: &[],
+                    places: &[],
                     panel,
                     rounds,
                     ahead: ahead.next(pairs * pixels * count),
