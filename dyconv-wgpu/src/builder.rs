@@ -10,7 +10,7 @@ use crate::choice::Choice;
 use crate::context::{Context, Settings};
 use crate::env;
 use crate::kernel::{Across, Kernel, THREADS};
-use crate::limits::{LOOP_STEPS, Limits};
+use crate::limits::{LOOP_STEPS, Limits, Rates};
 use crate::tile::Tile;
 use crate::values::Values;
 
@@ -214,6 +214,7 @@ impl WgpuBuilder {
         if summary.is_software {
             limits.loop_steps = 2 * u64::from(LOOP_STEPS) - 1;
             limits.busy_threads = THREADS;
+            limits.rates = Rates::SOFTWARE;
         }
         let values = Values::new(self.activations, device.features().contains(wgpu::Features::SHADER_F16))?;
         let settings = Settings { limits, values, budget: self.budget, timeout: self.timeout, owns_device };

@@ -18,7 +18,7 @@ const AGGREGATED_BYTES: u64 = 256 << 20;
 const INDEXABLE_BYTES: u64 = (i32::MAX as u64) & !255;
 
 /// The limits that the backend plans by: the device's, or smaller ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Limits {
     pub(crate) binding_bytes: u64,
     pub(crate) buffer_bytes: u64,
@@ -37,8 +37,27 @@ pub(crate) struct Limits {
     pub(crate) busy_threads: u32,
     /// How the threads of a workgroup add what each has.
     pub(crate) across: Across,
+    /// What plans are weighed by.
+    pub(crate) rates: Rates,
     /// What a test wants to see chosen.
     pub(crate) forced: Option<Choice>,
+}
+
+/// What a device does while a byte comes from its memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rates {
+    /// Multiply-adds of a convolution.
+    pub(crate) products: f64,
+    /// Bytes that come from its cache.
+    pub(crate) cached: f64,
+}
+
+impl Rates {
+    /// 33 · 10¹² multiply-adds and 3.3 · 10¹² bytes a second: of an H100's data sheet, not measured.
+    pub(crate) const GPU: Self = Self { products: 10.0, cached: 3.0 };
+    /// Mesa's llvmpipe, measured: it waits for instructions, those that load and those that transform among them, and
+    /// hardly for memory.
+    pub(crate) const SOFTWARE: Self = Self { products: 4.5, cached: 1.0 };
 }
 
 /// Threads that keep a GPU busy: 64 thousand are 512 for each of 128 multiprocessors. WebGPU doesn't say how
@@ -65,6 +84,7 @@ impl Limits {
             aggregated_bytes: AGGREGATED_BYTES,
             busy_threads: BUSY_THREADS,
             across: Across::Workgroup,
+            rates: Rates::GPU,
             forced: None,
         }
     }
@@ -190,6 +210,7 @@ mod tests {
         aggregated_bytes: AGGREGATED_BYTES,
         busy_threads: BUSY_THREADS,
         across: Across::Workgroup,
+        rates: Rates::GPU,
         forced: None,
     };
 

@@ -6,7 +6,7 @@ use dyconv_core::{Accuracy, Config, Geometry, Layout, Prepared, Result, Shape};
 use crate::choice::Choice;
 use crate::kernel::{Convolution, Gather, Kernel, Outputs, Source};
 use crate::layer::WgpuLayer;
-use crate::limits::{ELEMENT, LOOP_STEPS, Limits, Split, exceeded, index};
+use crate::limits::{ELEMENT, LOOP_STEPS, Limits, Rates, Split, exceeded, index};
 use crate::pack::Packing;
 use crate::stored::Stored;
 use crate::tile::Tile;
@@ -81,9 +81,6 @@ fn check_extents(config: &Config, geometry: &Geometry) -> Result<()> {
     }
     Ok(())
 }
-
-/// Multiply-adds that a device does while a byte comes from its memory: 33 · 10¹² and 3.3 · 10¹² a second.
-const PRODUCTS: f64 = 10.0;
 
 /// What a plan is chosen by.
 struct Problem<'a> {
@@ -194,9 +191,10 @@ impl Problem<'_> {
     ///
     /// ```text
     /// direct       9·C·O·P
-    /// by tiles     p·C·O·t + PRODUCTS·(2·4·p·(C + O)·t + 2·4·p·C·O/S)
+    /// by tiles     p·C·O·t + products·(2·4·p·(C + O)·t + 2·4·p·C·O/S)
     /// ```
-    /// Transformed input, products and kernels are each written once and read once.
+    /// Transformed input, products and kernels are each written once and read once; `products` is the device's
+    /// [rate](crate::limits::Rates).
     fn wanted_winograd(&self) -> Option<Size> {
         if !winograd::fits(self.config) {
             return None;
@@ -209,7 +207,7 @@ impl Problem<'_> {
         let by_tiles = |size: Size| {
             let (points, tiles) = (size.points() as f64, Tiles::new(size, self.output).pixels as f64);
             let bytes = 8.0 * points * ((inputs + outputs) * tiles + inputs * outputs / sharing);
-            points * inputs * outputs * tiles + PRODUCTS * bytes
+            points * inputs * outputs * tiles + self.limits.rates.products * bytes
         };
         let cheapest = Size::ALL.into_iter().min_by(|&a, &b| by_tiles(a).total_cmp(&by_tiles(b)));
         cheapest.filter(|&size| by_tiles(size) < direct)
@@ -268,30 +266,31 @@ impl Problem<'_> {
     }
 
     /// Whether aggregating as tiles load costs less than writing aggregated kernels and reading them: in
-    /// bytes, the multiply-adds that every column tile repeats counted as bytes, too.
+    /// bytes, the multiply-adds of the aggregation, which every column tile repeats, counted as bytes, too.
     ///
     /// With W floats of a kernel, N samples, K experts of b bytes a weight, and t column tiles per sample:
     ///
     /// ```text
-    /// aggregated   ⌈N/4⌉·K·W·b/CACHED + 2·4·N·W + (t − 1)·4·N·W/CACHED
-    /// fused        t·N·K·W·b/CACHED + t·N·K·W/PRODUCTS
+    /// aggregated   ⌈N/4⌉·K·W·b/cached + N·K·W/products + 2·4·N·W + (t − 1)·4·N·W/cached
+    /// fused        t·N·K·W·b/cached + t·N·K·W/products
     /// ```
     /// Reading experts for the first time is the same for both. What is read again comes from the device's
-    /// cache, CACHED times as fast as its memory; it does PRODUCTS multiply-adds while a byte comes from memory.
+    /// cache, `cached` times as fast as its memory; it does `products` multiply-adds while a byte comes from memory.
     fn wants_fused(&self, tile: Tile) -> bool {
         match self.limits.forced {
             Some(Choice::Fused) => return true,
             Some(Choice::Aggregated | Choice::Chunked) => return false,
             _ => {}
         }
-        const CACHED: f64 = 3.0;
+        let Rates { products, cached } = self.limits.rates;
         let [samples, experts] = [self.input.batch(), self.config.experts()].map(|count| count as f64);
         let tiles = self.output.pixels().div_ceil(tile.columns as usize) as f64;
         let weight = if self.stored == Stored::F32 { 4.0 } else { 2.0 };
-        let aggregated = (samples / 4.0).ceil() * experts * weight / CACHED
+        let aggregated = (samples / 4.0).ceil() * experts * weight / cached
+            + samples * experts / products
             + 8.0 * samples
-            + (tiles - 1.0) * 4.0 * samples / CACHED;
-        let fused = tiles * samples * experts * (weight / CACHED + 1.0 / PRODUCTS);
+            + (tiles - 1.0) * 4.0 * samples / cached;
+        let fused = tiles * samples * experts * (weight / cached + 1.0 / products);
         fused < aggregated
     }
 
@@ -405,6 +404,36 @@ mod tests {
         assert!(is_fused([32, 512, 7, 7], Stored::F16));
         let of_static = Options { experts: 1, attention: None, ..dynamic(512, 512, 3) };
         assert!(!plan(of_static, [32, 512, 4, 4], Stored::F32, false).is_fused());
+    }
+
+    /// What was fastest on llvmpipe, or within a few per cent of it.
+    #[test]
+    fn a_software_adapter_goes_by_what_was_measured_there() {
+        let chosen = |options: Options, shape: [usize; 4]| {
+            let config = options.build().unwrap();
+            let defaults = Limits::new(&wgpu::Limits::default());
+            let limits = Limits { busy_threads: 64, rates: Rates::SOFTWARE, ..defaults };
+            let input = Shape::new(shape[0], shape[1], shape[2], shape[3]).unwrap();
+            let plan = super::choose(
+                &limits,
+                &config,
+                (Stored::F32, Values::F32),
+                &Packing::new(&config),
+                input,
+                false,
+            )
+            .unwrap();
+            (plan.winograd.map(|tiles| tiles.size), plan.is_fused())
+        };
+        let of_static = |options: Options| Options { experts: 1, attention: None, ..options };
+        assert_eq!(chosen(dynamic(256, 256, 3), [2, 256, 14, 14]), (Some(Size::Two), false));
+        assert_eq!(chosen(of_static(dynamic(256, 256, 3)), [2, 256, 14, 14]), (Some(Size::Two), false));
+        assert_eq!(chosen(dynamic(256, 256, 3).stride([2, 2]), [2, 256, 28, 28]), (None, false));
+        assert_eq!(chosen(dynamic(128, 128, 3), [1, 128, 28, 28]), (Some(Size::Four), false));
+        assert_eq!(chosen(dynamic(64, 64, 3), [2, 64, 28, 28]), (Some(Size::Four), false));
+        assert_eq!(chosen(dynamic(512, 512, 3), [1, 512, 7, 7]), (None, true));
+        assert_eq!(chosen(dynamic(128, 128, 3), [4, 128, 6, 6]), (None, false));
+        assert_eq!(chosen(dynamic(256, 512, 1), [2, 256, 7, 7]), (None, false));
     }
 
     #[test]
