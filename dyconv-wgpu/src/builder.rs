@@ -177,8 +177,8 @@ impl WgpuBuilder {
     }
 
     /// Runs on the caller's own device, so that tensors can be shared with other work on it. Takes over the
-    /// device-lost callback; a caller's handler for uncaptured errors stays, except in a browser. A device has one such
-    /// callback: of several backends on it the last one is told [`Error::DeviceLost`], the others meet other errors.
+    /// device-lost callback, for all backends on the device; a caller's handler for uncaptured errors stays, except in
+    /// a browser.
     ///
     /// # Errors
     /// [`Error::Unavailable`] where the device's limits are below WebGPU's defaults.

@@ -1,11 +1,12 @@
 //! A device, what it allows, and what became of it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dyconv_core::{Error, Result};
 
+use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::memory::{Memory, device_error};
 use crate::pipelines::Pipelines;
@@ -30,15 +31,6 @@ pub(crate) struct Context {
     faults: Arc<Faults>,
 }
 
-/// What the device's callbacks reported.
-#[derive(Debug, Default)]
-struct Faults {
-    /// Why the device is gone.
-    lost: Mutex<Option<String>>,
-    /// An error that no scope caught: all of them in a browser, where scopes can't be awaited here.
-    uncaptured: Mutex<Option<Error>>,
-}
-
 /// What a backend is made of besides the device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -57,16 +49,9 @@ impl Context {
         queue: wgpu::Queue,
         settings: Settings,
     ) -> Arc<Self> {
-        let faults = Arc::new(Faults::default());
-        let lost = Arc::clone(&faults);
-        device.set_device_lost_callback(move |reason, message| {
-            keep_first(&lost.lost, format!("{reason:?}: {message}"));
-        });
+        let faults = Faults::of(&device);
         if settings.owns_device || cfg!(target_family = "wasm") {
-            let uncaptured = Arc::clone(&faults);
-            device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-                keep_first(&uncaptured.uncaptured, device_error("queued work", &error));
-            }));
+            faults.take_uncaptured_errors(&device);
         }
         Arc::new(Self {
             id: unique(),
@@ -90,13 +75,7 @@ impl Context {
 
     /// Errors that the device reported on its own: that it is lost, for ever; anything else, once.
     pub(crate) fn check(&self) -> Result<()> {
-        if let Some(reason) = &*self.faults.lost.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Err(Error::DeviceLost { reason: reason.clone() });
-        }
-        match self.faults.uncaptured.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        self.faults.check()
     }
 
     /// Calls `f` and turns what the device has against it into an error. `bytes` are those of a buffer that
@@ -137,7 +116,12 @@ impl Context {
     /// Waits for a submission, and for the callbacks of what it mapped.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(self.timeout) };
+        self.wait_for(Some(submission))
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let poll = wgpu::PollType::Wait { submission_index, timeout: Some(self.timeout) };
         let polled = self.device.poll(poll);
         self.check()?;
         match polled {
@@ -149,14 +133,16 @@ impl Context {
         }
     }
 
+    /// Waits for everything that was submitted, and for its callbacks.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.wait_for(None)
+    }
+
     /// Lets callbacks run that are due, without waiting.
     pub(crate) fn poll(&self) -> Result<()> {
         // Only a wait for a submission can fail.
         let _ = self.device.poll(wgpu::PollType::Poll);
         self.check()
     }
-}
-
-fn keep_first<T>(slot: &Mutex<Option<T>>, value: T) {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(value);
 }

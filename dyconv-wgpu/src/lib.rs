@@ -89,6 +89,7 @@ mod choice;
 mod context;
 mod describe;
 mod env;
+mod faults;
 mod kernel;
 mod layer;
 mod limits;

@@ -1,5 +1,5 @@
-//! Device memory: every buffer is counted against a byte budget, and those for storage and for results that are
-//! given back wait in size classes to be taken again.
+//! Device memory: every buffer is counted against a byte budget, and those for storage, for uploads and for results
+//! that are given back wait in size classes to be taken again.
 //!
 //! A buffer given back while a recording that uses it is still open may be taken by that stream alone,
 //! whose later commands run after it; by others once the recording was submitted.
@@ -30,7 +30,7 @@ pub(crate) enum Purpose {
     Storage,
     /// A layer's numbers: filled by the host when made, read by kernels, and where it is trained written by them.
     Parameters,
-    /// Filled by the host when made, copied from once.
+    /// Filled by the host, copied from, mapped again once the device has read it; reused.
     Upload,
     /// Kernel parameters, filled by the host when made and found again by their content.
     Uniform,
@@ -118,6 +118,19 @@ impl Memory {
         self.pooled(context, Purpose::Readback, stream, len)
     }
 
+    /// A buffer with these `len` words in it, for a copy recorded on `stream`.
+    pub(crate) fn staging(
+        self: &Arc<Self>,
+        context: &Context,
+        stream: u64,
+        len: usize,
+        words: Cow<'_, [u32]>,
+    ) -> Result<Allocation> {
+        let allocation = self.pooled(context, Purpose::Upload, stream, len)?;
+        allocation.fill([words])?;
+        Ok(allocation)
+    }
+
     fn pooled(
         self: &Arc<Self>,
         context: &Context,
@@ -129,7 +142,7 @@ impl Memory {
         if let Some(free) = self.reuse(purpose, bytes, stream) {
             return Ok(self.allocation(free.buffer, bytes, purpose, free.users));
         }
-        let buffer = self.create(context, bytes, purpose, false)?;
+        let buffer = self.create(context, bytes, purpose, purpose == Purpose::Upload)?;
         Ok(self.allocation(buffer, bytes, purpose, Vec::new()))
     }
 
@@ -144,15 +157,7 @@ impl Memory {
         let bytes = bytes_of::<T>(context, len)?;
         let buffer = self.create(context, bytes, purpose, true)?;
         let allocation = self.allocation(buffer, bytes, purpose, Vec::new());
-        let mut view = allocation.buffer.get_mapped_range_mut(..).map_err(|e| device_error("mapping", &e))?;
-        let mut start = 0;
-        for part in parts {
-            let part: &[u8] = bytemuck::cast_slice(&part);
-            view.slice(start..start + part.len()).copy_from_slice(part);
-            start += part.len();
-        }
-        drop(view);
-        allocation.buffer.unmap();
+        allocation.fill(parts)?;
         Ok(allocation)
     }
 
@@ -222,7 +227,11 @@ impl Memory {
 
     fn create(&self, context: &Context, bytes: u64, purpose: Purpose, mapped: bool) -> Result<wgpu::Buffer> {
         context.check()?;
-        self.reserve(bytes)?;
+        let reserved = self.reserve(bytes);
+        // Uploads that the device has yet to read are counted until it has.
+        #[cfg(not(target_family = "wasm"))]
+        let reserved = reserved.or_else(|_| context.settle().and_then(|()| self.reserve(bytes)));
+        reserved?;
         let descriptor = wgpu::BufferDescriptor {
             label: Some("dyconv"),
             size: bytes,
@@ -300,6 +309,29 @@ pub(crate) struct Allocation {
 }
 
 impl Allocation {
+    /// Writes the host's elements to a mapped buffer, `parts` one after the other, and unmaps it.
+    fn fill<'a, T: bytemuck::Pod>(&self, parts: impl IntoIterator<Item = Cow<'a, [T]>>) -> Result<()> {
+        let mut view = self.buffer.get_mapped_range_mut(..).map_err(|e| device_error("mapping", &e))?;
+        let mut start = 0;
+        for part in parts {
+            let part: &[u8] = bytemuck::cast_slice(&part);
+            view.slice(start..start + part.len()).copy_from_slice(part);
+            start += part.len();
+        }
+        drop(view);
+        self.buffer.unmap();
+        Ok(())
+    }
+
+    /// Gives back an upload's buffer whose copy was submitted, once the device has read it: mapped, to be filled again.
+    pub(crate) fn uploaded(self) {
+        let buffer = self.buffer.clone();
+        buffer.map_async(wgpu::MapMode::Write, .., move |mapped| {
+            let mut given_back = self;
+            given_back.is_reusable = mapped.is_ok();
+        });
+    }
+
     /// Gives back a buffer that the host has read and unmapped.
     pub(crate) fn read(mut self) {
         self.is_reusable = true;

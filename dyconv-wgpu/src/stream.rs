@@ -9,7 +9,7 @@ use crate::bound::{Group, Range};
 use crate::context::Context;
 use crate::kernel::Kernel;
 use crate::limits::ELEMENT;
-use crate::memory::{Allocation, Purpose};
+use crate::memory::Allocation;
 use crate::ticket::{Ticket, unique};
 use crate::values::Values;
 
@@ -20,8 +20,8 @@ pub struct WgpuStream {
     id: u64,
     ticket: Arc<Ticket>,
     commands: Vec<Command>,
-    /// Buffers that only these commands need.
-    held: Vec<Allocation>,
+    /// What these commands copy from.
+    uploads: Vec<Allocation>,
 }
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl WgpuStream {
             id,
             ticket: Ticket::new(id),
             commands: Vec::new(),
-            held: Vec::new(),
+            uploads: Vec::new(),
         }
     }
 
@@ -143,9 +143,9 @@ impl WgpuStream {
     pub(crate) fn upload(&mut self, data: &[f32], values: Values, to: &Allocation) -> Result<()> {
         let memory = &self.context.memory;
         let words = values.words(data.len());
-        let staging = memory.filled(&self.context, Purpose::Upload, words, [values.encode(data)])?;
+        let staging = memory.staging(&self.context, self.id, words, values.encode(data))?;
         self.copy(&staging, to, 0, words);
-        self.held.push(staging);
+        self.uploads.push(staging);
         Ok(())
     }
 
@@ -188,9 +188,14 @@ impl WgpuStream {
             Ok(_) => self.ticket.submit(),
             Err(_) => self.ticket.abandon(),
         }
-        self.held.clear();
         self.ticket = Ticket::new(self.id);
-        submitted
+        let uploads = std::mem::take(&mut self.uploads);
+        let submission = submitted?;
+        if !uploads.is_empty() {
+            let give_back = || uploads.into_iter().for_each(Allocation::uploaded);
+            context.guarded("mapping what was uploaded", None, give_back)?;
+        }
+        Ok(submission)
     }
 
     /// The kernels recorded, in order.

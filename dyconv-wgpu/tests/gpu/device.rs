@@ -115,6 +115,34 @@ fn a_lost_device_is_an_error_from_every_call() {
     );
 }
 
+/// A device has one callback, and all backends on it hear of it.
+#[test]
+fn every_backend_on_a_lost_device_is_told() {
+    with_backend(
+        |builder| builder,
+        |first| {
+            let on_the_same = || {
+                let (device, queue) = (first.device().clone(), first.queue().clone());
+                let info = device.adapter_info();
+                WgpuBackend::builder().build_on(device, queue, &info).unwrap()
+            };
+            let backends = [first.clone(), on_the_same(), on_the_same()];
+            // One on a device of its own isn't.
+            with_backend(
+                |builder| builder,
+                |apart| {
+                    first.device().destroy();
+                    for backend in &backends {
+                        let told = backend.stream().map(drop);
+                        assert!(matches!(told, Err(Error::DeviceLost { .. })), "{told:?}");
+                    }
+                    agrees(&apart, &layer(options(3, 4)), &input());
+                },
+            );
+        },
+    );
+}
+
 #[test]
 fn a_device_lost_between_recording_and_download_is_an_error() {
     with_backend(

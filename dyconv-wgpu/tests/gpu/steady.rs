@@ -84,6 +84,61 @@ fn a_chain_of_f16_activations_that_runs_again_makes_nothing() {
     });
 }
 
+/// The same with an upload each, as a program has it that is fed image by image: staging is used again, too.
+#[test]
+fn a_loop_that_uploads_and_downloads_makes_nothing() {
+    with_backend(
+        |builder| builder,
+        |backend| {
+            let layers = prepared(&backend);
+            let mut stream = backend.stream().unwrap();
+            let mut run = |host: &Tensor| {
+                let x = backend.upload(&mut stream, host.view()).unwrap();
+                let y = forward(&backend, &mut stream, &layers, &x);
+                backend.download(&mut stream, &y).unwrap()
+            };
+            let other = image(input().shape(), Layout::Nchw, 2);
+            let (first, second) = (run(&input()), run(&other));
+            assert_ne!(first, second);
+            let settled = made(&backend);
+            for _ in 0..20 {
+                assert_eq!(run(&input()), first);
+                assert_eq!(run(&other), second, "and not what the buffer held before");
+            }
+            assert_eq!(made(&backend), settled, "buffers, bind groups, pipelines");
+        },
+    );
+}
+
+/// Uploads in a row, of which none waits for the one before: each needs a buffer of its own until the device has read it.
+#[test]
+fn uploads_in_flight_dont_overwrite_each_other() {
+    with_backend(
+        // Enough for the three tensors of 192 KiB and the staging of one.
+        |builder| builder.memory_budget(900 << 10),
+        |backend| {
+            let hosts: Vec<_> =
+                (0..3).map(|seed| image(Shape::new(1, 3, 128, 128).unwrap(), Layout::Nchw, seed)).collect();
+            let mut stream = backend.stream().unwrap();
+            for round in 0..8 {
+                let xs: Vec<_> = hosts
+                    .iter()
+                    .map(|host| {
+                        let x = backend.upload(&mut stream, host.view()).unwrap();
+                        backend.finish(&mut stream).unwrap();
+                        x
+                    })
+                    .collect();
+                for (x, host) in xs.iter().zip(&hosts).rev() {
+                    assert_eq!(&backend.download(&mut stream, x).unwrap(), host, "round {round}");
+                }
+            }
+            let usage = backend.memory();
+            assert!(usage.in_use == 0 && usage.idle <= 900 << 10, "{usage:?}");
+        },
+    );
+}
+
 /// Bytes that the driver has given, where wgpu knows.
 fn allocated(backend: &WgpuBackend) -> Option<u64> {
     // What was dropped is let go when the device is looked after.

@@ -184,15 +184,15 @@ fn gradients_too_long_for_one_dispatch_continue_in_the_next() {
 }
 
 /// Gradients, moments and parameters stay where they are: a training step is one submission, and one like the last makes
-/// no buffer, bind group or pipeline; at another rate, and with AdamW at every step, it brings three numbers along.
+/// no buffer, bind group or pipeline, though at another rate, and with AdamW at every step, it brings three numbers along.
 #[test]
 fn a_step_like_the_last_makes_nothing() {
-    for (optimizer, uploads) in [(Optimizer::MOMENTUM, 0), (Optimizer::ADAMW, 1)] {
-        with_backend(|builder| builder, |backend| steady(&backend, optimizer, uploads));
+    for optimizer in [Optimizer::MOMENTUM, Optimizer::ADAMW] {
+        with_backend(|builder| builder, |backend| steady(&backend, optimizer));
     }
 }
 
-fn steady(backend: &WgpuBackend, optimizer: Optimizer, uploads: u64) {
+fn steady(backend: &WgpuBackend, optimizer: Optimizer) {
     let options = options(3, 8).batch_norm(BatchNorm::PYTORCH).activation(Activation::HardSwish);
     let mut prepared = backend.prepare(&layer(options), &Prepare::default().trainable(true)).unwrap();
     let mut stream = backend.stream().unwrap();
@@ -215,14 +215,15 @@ fn steady(backend: &WgpuBackend, optimizer: Optimizer, uploads: u64) {
         backend.step(&mut stream, &mut prepared, &found.params, &mut moments, &step).unwrap();
         drop(found);
         backend.finish(&mut stream).unwrap();
+        // A step that doesn't wait for the one before may need staging of its own.
+        backend.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
         let usage = backend.memory();
         let made = [usage.created, usage.bind_groups, backend.pipelines() as u64];
         seen.push((backend.submissions(), made, usage.in_use + usage.idle));
     }
     for (before, after) in seen[3..].iter().zip(&seen[4..]) {
         assert_eq!(after.0 - before.0, 1, "submissions of a step");
-        let [buffers, bind_groups, pipelines] = before.1;
-        assert_eq!(after.1, [buffers + uploads, bind_groups, pipelines], "what was made");
+        assert_eq!(after.1, before.1, "buffers, bind groups, pipelines");
         assert_eq!(after.2, before.2, "bytes held");
     }
     let params = backend.params(&mut stream, &prepared).unwrap();
