@@ -8,16 +8,16 @@ struct Place {
 
 fn finish_outputs(number: u32, place: Place) {
     let channels = params.groups * params.rows;
+    let channels_first = params.channels_last == 0u;
+    let inner = select(channels, params.units, channels_first);
+    let outer = select(params.units, channels, channels_first);
     let index = number * 64u + place.thread;
-    let sample = index / (channels * params.units);
+    let rest = index / inner;
+    let sample = rest / outer;
     if sample >= params.kernels * params.samples {
         return;
     }
-    var channel = index % channels;
-    var unit = index / channels % params.units;
-    if params.channels_last == 0u {
-        channel = index / params.units % channels;
-        unit = index % params.units;
-    }
+    let channel = select(index % inner, rest % outer, channels_first);
+    let unit = select(rest % outer, index % inner, channels_first);
     finish_unit(sample, channel, unit, terms_of(sample / params.samples, channel));
 }

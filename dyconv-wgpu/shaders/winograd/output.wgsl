@@ -32,6 +32,7 @@ fn finish_unit(sample: u32, channel: u32, tile: u32, terms: Terms) -> f32 {
     let height = params.pixels / params.output_width;
     let top = tile / params.tiles_across * TILE;
     let left = tile % params.tiles_across * TILE;
+    let start = place_of(sample, channel, 0u);
     var sum = 0.0;
     for (var y = 0u; y < TILE; y++) {
         var row: array<f32, POINTS>;
@@ -42,7 +43,7 @@ fn finish_unit(sample: u32, channel: u32, tile: u32, terms: Terms) -> f32 {
         for (var x = 0u; x < TILE; x++) {
             if top + y < height && left + x < params.output_width {
                 let pixel = (top + y) * params.output_width + left + x;
-                sum += finish(values[x], terms, place_of(sample, channel, pixel));
+                sum += finish(values[x], terms, start + pixel * params.output_pixel);
             }
         }
     }
