@@ -167,15 +167,18 @@ impl Run<'_> {
         self.stream.copies = copies;
     }
 
-    /// The padded copies of some samples.
+    /// The padded copies of some samples. Threads take runs of rows: one row is no more work than taking it.
     fn copy<L: Lanes>(&self, lanes: L, first: usize, copies: &mut [f32]) {
         let Some(window) = &self.plan.copy else { return };
         let layout = self.layer.config().layout();
-        let rows = copies.chunks_exact_mut(window.row).enumerate();
-        self.threads.for_each(rows, |(i, row)| {
-            let sample = self.sample(first + i / window.rows.len);
-            let copy = if matches!(self.plan.reading, Reading::Groups(_)) { copy_pixels } else { copy_row };
-            copy(lanes, window, (sample, self.call.input, layout), i % window.rows.len, row);
+        let copy = if matches!(self.plan.reading, Reading::Groups(_)) { copy_pixels } else { copy_row };
+        let run = (copies.len() / window.row).div_ceil(COPY_RUNS * self.threads.count());
+        let runs = copies.chunks_mut(run * window.row).enumerate();
+        self.threads.for_each(runs, |(i, rows)| {
+            for (i, row) in (i * run..).zip(rows.chunks_exact_mut(window.row)) {
+                let sample = self.sample(first + i / window.rows.len);
+                copy(lanes, window, (sample, self.call.input, layout), i % window.rows.len, row);
+            }
         });
     }
 
@@ -250,6 +253,9 @@ impl Run<'_> {
         taken
     }
 }
+
+/// Runs of rows that each thread copies, for balance.
+const COPY_RUNS: usize = 4;
 
 /// `data` cut into rows of `len`, which may be 0, as many as are asked for.
 fn rows(mut data: &mut [f32], len: usize) -> impl Iterator<Item = &mut [f32]> {
