@@ -122,6 +122,7 @@ impl<T: Default> Own<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -159,11 +160,14 @@ mod tests {
     #[test]
     fn who_works_at_the_same_time_has_different_numbers() {
         let threads = Threads::new(4).unwrap();
-        let busy: [AtomicUsize; 4] = Default::default();
-        threads.for_each_by(0..1000, |who, _| {
-            assert_eq!(busy[who].fetch_add(1, Ordering::SeqCst), 0);
-            std::hint::spin_loop();
-            busy[who].fetch_sub(1, Ordering::SeqCst);
+        // An item each, which nobody leaves before all have one.
+        let (all_here, seen) = (Barrier::new(4), Mutex::new(Vec::new()));
+        threads.for_each_by(0..4, |who, _| {
+            all_here.wait();
+            seen.lock().unwrap().push(who);
         });
+        let mut seen = seen.into_inner().unwrap();
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1, 2, 3]);
     }
 }
