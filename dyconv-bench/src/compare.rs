@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dyconv_core::{AnyBackend, Backend, Cost, Error, Layout, Result, Train};
 
-use crate::measure::{Manner, measure};
+use crate::measure::{Manner, Measurement, measure};
 use crate::precision::Storage;
 use crate::problem::Problem;
 use crate::progress::Progress;
@@ -34,8 +34,10 @@ pub struct Plan {
     pub cold: Option<u64>,
     /// Also dense 3×3 layers at batch 1, static, by the direct kernel.
     pub direct: bool,
-    /// Time for the calls of one row.
+    /// Time for the calls of one row, each time that it is measured.
     pub budget: Budget,
+    /// How often the whole comparison is gone through, to keep the middle of what each row took; at least once.
+    pub passes: usize,
     /// A row that is expected to take longer than this is skipped, and said so.
     pub longest_row: Duration,
     /// When a backend has used this much time, its remaining rows are skipped, and said so.
@@ -49,6 +51,31 @@ pub struct Outcome {
     pub rows: Vec<Row>,
     /// What wasn't.
     pub skipped: Vec<Skipped>,
+    /// How often each row was.
+    pub passes: usize,
+}
+
+/// What was measured of one row, pass by pass.
+struct Measured<'a> {
+    workload: &'static Workload,
+    backend: &'a AnyBackend,
+    manner: Manner,
+    /// Of the dynamic and the static layer.
+    multiply_adds: [u64; 2],
+    /// What is known of it without measuring.
+    row: Row,
+    passes: Vec<Measurement>,
+}
+
+impl Measured<'_> {
+    /// What the same data serve.
+    fn problem(&self) -> (&'static str, usize, Layout) {
+        (self.workload.name, self.row.batch, self.row.layout)
+    }
+
+    fn row(self) -> Option<Row> {
+        Some(self.row.measured(&Measurement::middle(self.passes)?, self.multiply_adds))
+    }
 }
 
 /// What one backend has cost so far.
@@ -79,12 +106,35 @@ impl Plan {
         batches.flat_map(|(w, b)| self.storages.iter().map(move |&storage| (w, b, storage))).collect()
     }
 
-    /// Measures every row, backend by backend on the same data.
+    /// Measures every row, backend by backend on the same data, and then all of them again for each further pass.
     ///
     /// # Errors
     /// The first error of a backend.
     pub fn run(&self, backends: &[AnyBackend], progress: &Progress) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
+        let (mut measured, skipped) = self.first_pass(backends, progress)?;
+        for pass in 1..self.passes {
+            for same in measured.chunk_by_mut(|one, next| one.problem() == next.problem()) {
+                let Some(Measured { workload, row: Row { batch, layout, .. }, .. }) = same.first() else {
+                    continue;
+                };
+                progress.say(&format!("pass {}: {} batch {batch} {layout}", pass + 1, workload.name));
+                let problem = Problem::new(workload, *batch, *layout)?;
+                for row in same {
+                    row.passes.push(measure(row.backend, &problem, &row.manner)?);
+                    progress.step();
+                }
+            }
+        }
+        let rows = measured.into_iter().filter_map(Measured::row).collect();
+        Ok(Outcome { rows, skipped, passes: self.passes.max(1) })
+    }
+
+    fn first_pass<'a>(
+        &self,
+        backends: &'a [AnyBackend],
+        progress: &Progress,
+    ) -> Result<(Vec<Measured<'a>>, Vec<Skipped>)> {
+        let (mut measured, mut skipped) = (Vec::new(), Vec::new());
         let mut spent = BTreeMap::new();
         for workload in &self.workloads {
             for batch in self.batches_of(workload) {
@@ -98,10 +148,13 @@ impl Plan {
                             progress
                                 .say(&format!("{} batch {batch} {layout}: {id} {storage}", workload.name));
                             for other in self.lacking(backend, backends) {
-                                outcome.skipped.push(lacks(workload, &problem, (backend, storage), other));
+                                skipped.push(lacks(workload, &problem, (backend, storage), other));
                             }
                             if self.activations.contains(&stored_by(backend)) {
-                                self.row(workload, &problem, (backend, storage), spent, &mut outcome)?;
+                                match self.row(workload, &problem, (backend, storage), spent)? {
+                                    Ok(row) => measured.push(row),
+                                    Err(reason) => skipped.push(reason),
+                                }
                             }
                             progress.step();
                         }
@@ -109,7 +162,7 @@ impl Plan {
                 }
             }
         }
-        Ok(outcome)
+        Ok((measured, skipped))
     }
 
     /// The storages of activations that were asked for and that neither a backend nor another of its name has: said once
@@ -122,14 +175,14 @@ impl Plan {
         self.activations.iter().copied().filter(|&wanted| !has(wanted)).collect()
     }
 
-    fn row(
+    /// Measures a row for the first time, or says why not.
+    fn row<'a>(
         &self,
-        workload: &Workload,
+        workload: &'static Workload,
         problem: &Problem,
-        (backend, storage): (&AnyBackend, Storage),
+        (backend, storage): (&'a AnyBackend, Storage),
         spent: &mut Spent,
-        outcome: &mut Outcome,
-    ) -> Result<()> {
+    ) -> Result<std::result::Result<Measured<'a>, Skipped>> {
         let config = problem.layer.config();
         let (shape, layout) = (problem.input.shape(), config.layout());
         let info = backend.info();
@@ -143,16 +196,14 @@ impl Plan {
             reason,
         };
         if self.pass == Pass::Training && !backend.trains() {
-            outcome.skipped.push(skip("it doesn't train".into()));
-            return Ok(());
+            return Ok(Err(skip("it doesn't train".into())));
         }
         let times = self.pass.convolutions();
         let multiply_adds =
             |config| Cost::new(config, shape).map(|cost| cost.total().multiply_adds.saturating_mul(times));
         let multiply_adds = [multiply_adds(config)?, multiply_adds(problem.static_layer.config())?];
         if let Some(reason) = self.reason_to_skip(*spent, multiply_adds[0]) {
-            outcome.skipped.push(skip(reason));
-            return Ok(());
+            return Ok(Err(skip(reason)));
         }
         let direct =
             self.direct && storage == Storage::F32 && workload.is_dense_spatial() && shape.batch() == 1;
@@ -169,8 +220,7 @@ impl Plan {
             Err(error @ Error::Unsupported { .. })
                 if (storage, stored_by(backend)) != (Storage::F32, Storage::F32) =>
             {
-                outcome.skipped.push(skip(error.to_string()));
-                return Ok(());
+                return Ok(Err(skip(error.to_string())));
             }
             measured => measured?,
         };
@@ -189,8 +239,7 @@ impl Plan {
             pass: self.pass,
             ..Row::default()
         };
-        outcome.rows.push(row.measured(&measured, multiply_adds));
-        Ok(())
+        Ok(Ok(Measured { workload, backend, manner, multiply_adds, row, passes: vec![measured] }))
     }
 
     fn reason_to_skip(&self, spent: Spent, multiply_adds: u64) -> Option<String> {
@@ -242,6 +291,7 @@ mod tests {
             cold: None,
             direct: false,
             budget: Budget::ONCE,
+            passes: 1,
             longest_row: Duration::from_secs(4),
             longest_backend: Duration::from_secs(10),
         }

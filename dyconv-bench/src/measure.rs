@@ -61,6 +61,28 @@ pub struct Measurement {
     pub static_plan: String,
 }
 
+impl Measurement {
+    /// The middle one of several of the same: of what was called in turn, of cold calls and of the direct kernel's each for
+    /// itself. What disturbed one of three then counts nowhere.
+    #[must_use]
+    pub fn middle(passes: Vec<Self>) -> Option<Self> {
+        let cold = middle(passes.iter().filter_map(|pass| pass.cold), |[dynamic, _]| dynamic.median_us);
+        let direct = middle(passes.iter().filter_map(|pass| pass.direct), |direct| direct.median_us);
+        let end_to_end = middle(passes.iter().filter_map(|pass| pass.end_to_end), |whole| whole.median_us);
+        let worst_error = passes.iter().map(|pass| pass.worst_error).reduce(f64::max)?;
+        let middle = middle(passes.into_iter(), |pass| pass.dynamic.median_us)?;
+        Some(Self { cold, direct, end_to_end, worst_error, ..middle })
+    }
+}
+
+/// The one of middle size; of two, the smaller.
+fn middle<T>(of: impl Iterator<Item = T>, size: impl Fn(&T) -> f64) -> Option<T> {
+    let mut all: Vec<T> = of.collect();
+    all.sort_by(|a, b| size(a).total_cmp(&size(b)));
+    let at = all.len().saturating_sub(1) / 2;
+    all.into_iter().nth(at)
+}
+
 /// A backend, its stream and an input on it.
 struct Bench<'a> {
     backend: &'a AnyBackend,

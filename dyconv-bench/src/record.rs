@@ -210,6 +210,8 @@ pub struct Record {
     pub machine: Machine,
     /// What ran.
     pub backends: Vec<Present>,
+    /// How often each row was measured; it says the middle of what it took.
+    pub passes: usize,
     /// What was measured.
     pub rows: Vec<Row>,
     /// What wasn't, of what was asked for.
@@ -253,6 +255,7 @@ impl Record {
             program: env!("CARGO_PKG_VERSION"),
             machine,
             backends: Present::of(backends),
+            passes: outcome.passes,
             rows: outcome.rows,
             skipped: outcome.skipped,
             absent,

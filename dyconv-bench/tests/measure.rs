@@ -5,13 +5,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use dyconv_bench::compare::Plan;
-use dyconv_bench::measure::{Manner, measure};
+use dyconv_bench::measure::{Manner, Measurement, measure};
 use dyconv_bench::precision::Storage;
 use dyconv_bench::problem::Problem;
 use dyconv_bench::progress::Progress;
 use dyconv_bench::ready::Pass;
+use dyconv_bench::record::Row;
 use dyconv_bench::roster::Wanted;
-use dyconv_bench::timing::Budget;
+use dyconv_bench::timing::{Budget, Timing};
 use dyconv_bench::workloads::select;
 use dyconv_core::{
     AnyBackend, Backend, Call, DyConv2d, Info, Layout, MaybeSend, Output, Prepare, Reference, Result, Tensor,
@@ -150,6 +151,7 @@ fn a_plan_measures_every_combination_once() {
         cold: None,
         direct: false,
         budget: Budget::ONCE,
+        passes: 1,
         longest_row: Duration::MAX,
         longest_backend: Duration::MAX,
     };
@@ -162,6 +164,15 @@ fn a_plan_measures_every_combination_once() {
     assert_eq!(rows.len(), 4);
     assert!(outcome.rows.iter().all(|row| row.gflops > 0.0 && row.plan == "generic" && row.runs == 1));
 
+    // Further passes measure the same rows.
+    let again = Plan { passes: 3, ..plan.clone() }.run(&backends, &Progress::new("", 24)).unwrap();
+    let what = |row: &Row| (row.workload, row.batch, row.layout, row.backend.clone());
+    assert_eq!(
+        again.rows.iter().map(what).collect::<Vec<_>>(),
+        outcome.rows.iter().map(what).collect::<Vec<_>>()
+    );
+    assert_eq!(again.passes, 3);
+
     // Neither stores activations otherwise.
     let plan = Plan { activations: vec![Storage::F32, Storage::F16], ..plan };
     let outcome = plan.run(&backends, &Progress::new("", 8)).unwrap();
@@ -170,6 +181,33 @@ fn a_plan_measures_every_combination_once() {
         assert_eq!(skipped.activations, Storage::F16);
         assert_eq!(skipped.reason, "it stores activations in f32, not f16");
     }
+}
+
+/// Calls in turn, cold ones and the direct kernel's are each disturbed in another of three passes.
+#[test]
+fn what_disturbs_one_pass_of_three_counts_nowhere() {
+    let timing = |median_us| Timing { median_us, min_us: 1.0, runs: 7 };
+    let pass = |dynamic, cold: f64, direct, worst_error| Measurement {
+        dynamic: timing(dynamic),
+        static_: timing(dynamic / 2.0),
+        cold: Some([timing(cold), timing(cold / 2.0)]),
+        direct: Some(timing(direct)),
+        end_to_end: None,
+        peak_gflops: Some(100.0 - dynamic),
+        handoff_ns: None,
+        worst_error,
+        tolerance: 1.0,
+        plan: "direct".into(),
+        static_plan: "direct".into(),
+    };
+    let passes = vec![pass(90.0, 31.0, 41.0, 0.1), pass(21.0, 99.0, 40.0, 0.3), pass(20.0, 30.0, 99.0, 0.2)];
+    let middle = pass(21.0, 31.0, 41.0, 0.3);
+    assert_eq!(Measurement::middle(passes), Some(middle.clone()));
+    assert_eq!(
+        Measurement::middle(vec![pass(90.0, 30.0, 40.0, 0.3), middle.clone()]),
+        Some(Measurement { cold: Some([timing(30.0), timing(15.0)]), direct: Some(timing(40.0)), ..middle })
+    );
+    assert_eq!(Measurement::middle(Vec::new()), None);
 }
 
 #[test]
@@ -185,6 +223,7 @@ fn the_direct_kernel_is_timed_beside_dense_spatial_layers_of_one_sample_alone() 
         cold: None,
         direct: true,
         budget: Budget::ONCE,
+        passes: 1,
         longest_row: Duration::MAX,
         longest_backend: Duration::MAX,
     };

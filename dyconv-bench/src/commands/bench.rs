@@ -70,6 +70,10 @@ pub struct Args {
     /// Time for the calls of one row, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500)]
     pub time: u64,
+    /// Go through all rows so many times and keep the middle of what each took: what disturbs the machine for some seconds
+    /// then spoils no row of three passes
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub passes: u32,
     /// Rows that would take longer than this many seconds are left out, and said so
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub limit: u64,
@@ -114,12 +118,13 @@ pub fn run(args: &Args) -> Result<Ending> {
         cold: args.cold.then(|| machine.last_level_cache()),
         direct: peers.is_some(),
         budget: Budget { time: Duration::from_millis(args.time), ..Budget::BENCH },
+        passes: args.passes as usize,
         longest_row: Duration::from_secs(args.limit),
         longest_backend: Duration::MAX,
     };
     let (backends, absent) = open(&wanted, &asked.threads, &args.activations)?;
     print(&format!("{}\n{}{}", machine.describe(), present_lines(&backends), absent_lines(&absent)))?;
-    let progress = Progress::new("measuring", plan.rows_per_backend() * backends.len());
+    let progress = Progress::new("measuring", plan.rows_per_backend() * backends.len() * plan.passes);
     let outcome = plan.run(&backends, &progress)?;
     drop(progress);
     let mut record = Record::new(machine, &backends, outcome, absent);

@@ -211,6 +211,7 @@ fn layers(backends: &[AnyBackend], absent: Vec<Absent>, out: &Path) -> Result<Re
         cold: None,
         direct: false,
         budget: Budget::GLANCE,
+        passes: 1,
         longest_row: Duration::from_secs(3),
         longest_backend: Duration::from_secs(8),
     };
