@@ -12,3 +12,4 @@ mod streams;
 mod sums;
 mod support;
 mod training;
+mod winograd;
