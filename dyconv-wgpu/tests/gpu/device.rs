@@ -143,6 +143,30 @@ fn every_backend_on_a_lost_device_is_told() {
     );
 }
 
+/// Whether anybody heard of the loss before or not.
+#[test]
+fn a_backend_on_a_device_lost_before_is_told_by_its_first_call() {
+    with_backend(
+        |builder| builder,
+        |first| {
+            first.device().destroy();
+            let late = || {
+                let (device, queue) = (first.device().clone(), first.queue().clone());
+                let info = device.adapter_info();
+                WgpuBackend::builder().build_on(device, queue, &info).unwrap()
+            };
+            let lost = |result: Result<()>| {
+                assert!(matches!(result, Err(Error::DeviceLost { .. })), "{result:?}");
+            };
+            for _ in 0..2 {
+                lost(late().prepare(&layer(options(3, 4)), &Prepare::default()).map(drop));
+                lost(late().stream().map(drop));
+                lost(first.stream().map(drop));
+            }
+        },
+    );
+}
+
 #[test]
 fn a_device_lost_between_recording_and_download_is_an_error() {
     with_backend(
