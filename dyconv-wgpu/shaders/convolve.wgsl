@@ -4,7 +4,8 @@
 // A workgroup makes a ROWS × COLUMNS tile, a step of DEPTH products at a time: kernel panels and gathered
 // input pass through workgroup memory, each thread keeps a ROW_BLOCK × COLUMN_BLOCK tile in registers. The
 // constants and the unrolled bodies in #-markers come from the host: WGSL can't size register tiles otherwise.
-// Where there are few tiles, several workgroups share one, each with a slice of the steps; `join` adds those.
+// Where there are few tiles, several workgroups share one, each with a slice of the steps; `join` adds those. Sums too
+// long for one dispatch take several, which add to their slices' parts.
 //
 // Kernels lie as [group][panel][depth][PANEL]: panels of 8 output channels, so that every tile reads them
 // in whole vec4s and one packed order serves all tiles.

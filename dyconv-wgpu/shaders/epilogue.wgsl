@@ -4,10 +4,10 @@
 const HAS_BIAS: u32 = 1u;
 const HAS_NORM: u32 = 2u;
 const HAS_RESIDUAL: u32 = 4u;
-// `sums` holds what the dispatch before this one summed.
-const CONTINUES: u32 = 8u;
-// The sum isn't whole yet, and goes to `sums` as it is: parts are floats, whatever the output is.
-const IS_PART: u32 = 16u;
+// Only a part of the sum, which goes to `sums` as it is: parts are floats, whatever the output is. `join` finishes them.
+const IS_PART: u32 = 8u;
+// A part to be added to what the dispatch before this one left there.
+const CONTINUES: u32 = 16u;
 // Channel sums of the tile's outputs are wanted.
 const EMITS: u32 = 32u;
 
@@ -82,7 +82,7 @@ struct ConvolveParams {
 @group(0) @binding(4) var<storage, read> norm: array<f32>;
 @group(0) @binding(5) var<storage, read> residual: array<Word>;
 @group(0) @binding(6) var<storage, read_write> output: array<Written>;
-// Parts of sums, by output; behind them channel sums of what a workgroup computed, where they are wanted.
+// Parts of sums, by slice and output; of finished outputs, channel sums of what a workgroup computed.
 @group(0) @binding(7) var<storage, read_write> sums: array<f32>;
 
 // What all outputs of a channel have in common.
@@ -111,17 +111,17 @@ fn place_of(sample: u32, channel: u32, pixel: u32) -> u32 {
         + pixel * params.output_pixel;
 }
 
-// Writes and returns one output, as a reader finds it, or its sum so far; `index` counts from the output's start.
+// Writes and returns one output, as a reader finds it, or a part of its sum; `index` counts from the output's start.
 fn finish(sum: f32, terms: Terms, index: u32) -> f32 {
-    var value = sum;
-    if (params.flags & CONTINUES) != 0u {
-        value += sums[index];
-    }
     if (params.flags & IS_PART) != 0u {
-        sums[index] = value;
-        return value;
+        var part = sum;
+        if (params.flags & CONTINUES) != 0u {
+            part += sums[index];
+        }
+        sums[index] = part;
+        return part;
     }
-    value = (value + terms.bias) * terms.scale + terms.shift;
+    var value = (sum + terms.bias) * terms.scale + terms.shift;
     if (params.flags & HAS_RESIDUAL) != 0u {
         let at = params.residual_base + index;
         value += value_of(residual[word_of(at)], at);

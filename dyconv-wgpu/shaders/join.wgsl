@@ -1,5 +1,5 @@
-// Step 4, second half, where several workgroups shared each tile: adds their slices of every output's sum in
-// a fixed order, and finishes it. A unit is one output pixel of a channel.
+// Step 4, second half, where the kernel before this one left parts: adds the slices of every output's sum in a fixed
+// order, and finishes it. A unit is one output pixel of a channel.
 
 @group(0) @binding(1) var<storage, read> slices: array<f32>;
 

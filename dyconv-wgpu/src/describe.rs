@@ -41,7 +41,7 @@ impl Plan {
             name += &format!(", activations in {}", round::largest(values.precision()).1);
         }
         let parts = self.split.parts().count();
-        for (count, what) in [(self.slices as usize, "slices"), (parts, "parts")] {
+        for (count, what) in [(self.slices.unwrap_or(1) as usize, "slices"), (parts, "parts")] {
             if count > 1 {
                 name += &format!(", {count} {what}");
             }
@@ -79,8 +79,7 @@ impl<'a> Sizes<'a> {
                 ]
             }
         };
-        let slices =
-            if plan.slices > 1 { bytes(output.len()).saturating_mul(u64::from(plan.slices)) } else { 0 };
+        let slices = bytes(output.len()).saturating_mul(plan.slices.unwrap_or(0).into());
         let expert = bytes(layer.stored.stride(&layer.packing));
         Self { plan, layer, input, output, expert, kernel, images, slices }
     }

@@ -208,8 +208,8 @@ uniforms! {
 pub(crate) const HAS_BIAS: u32 = 1;
 pub(crate) const HAS_NORM: u32 = 2;
 pub(crate) const HAS_RESIDUAL: u32 = 4;
-pub(crate) const CONTINUES: u32 = 8;
-pub(crate) const IS_PART: u32 = 16;
+pub(crate) const IS_PART: u32 = 8;
+pub(crate) const CONTINUES: u32 = 16;
 pub(crate) const EMITS: u32 = 32;
 
 /// The number that WGSL knows an activation by, and its parameter.

@@ -21,8 +21,8 @@ pub(crate) struct Plan {
     pub(crate) split: Split,
     /// Whether samples share a kernel, and columns run through all of them: in a static layer.
     pub(crate) shares: bool,
-    /// Workgroups that share an output's sum.
-    pub(crate) slices: u32,
+    /// In how many slices another kernel finds every output's sum, to join them; `None` where the first one finishes it.
+    pub(crate) slices: Option<u32>,
     /// Whether the kernel that finishes outputs writes their channel sums.
     pub(crate) emits: bool,
     /// Winograd's tiles, whose products the kernel is for.
@@ -101,8 +101,7 @@ impl Problem<'_> {
             return Err(exceeded("width of a depthwise kernel", width, u64::from(LOOP_STEPS)));
         }
         let split = if self.is_static() { self.parts()? } else { self.parts_with_kernels()? };
-        // Parts of sums lie where channel sums would.
-        let emits = emits && self.config.taps() <= LOOP_STEPS as usize;
+        let is_long = self.config.taps() > taps_at_once(width as u32) as usize;
         Ok(Plan {
             kernel: Kernel::Depthwise(
                 if emits { Outputs::Summed(self.limits.across) } else { Outputs::Each },
@@ -110,7 +109,7 @@ impl Problem<'_> {
             ),
             split,
             shares: self.is_static(),
-            slices: 1,
+            slices: is_long.then_some(1),
             emits,
             winograd: None,
         })
@@ -134,12 +133,9 @@ impl Problem<'_> {
         let stored = if is_fused || self.is_static() { self.stored } else { Stored::F32 };
         let kernel = Kernel::Convolve(Convolution { tile, gather, source, stored, values: self.values });
         let slices = self.slices(tile, gather, split, shares);
-        // Parts of sums lie where channel sums would. What joins slices knows each output's sample. Tiles that add channel sums belong to one sample each, unless
-        // that pads too much.
-        let padded = pixels.next_multiple_of(tile.columns as usize);
-        let is_long = steps(self.config, tile, gather) > LOOP_STEPS / tile.depth;
-        let emits = emits && !is_long && (slices > 1 || !shares || padded * 7 <= pixels * 8);
-        let shares = shares && (slices > 1 || !emits);
+        // What joins slices knows each output's sample. Tiles that add channel sums belong to one sample each.
+        let emits = emits && (slices.is_some() || !shares || !self.pads_too_much(tile));
+        let shares = shares && (slices.is_some() || !emits);
         Ok(Plan { kernel, split, shares, slices, emits, winograd: None })
     }
 
@@ -181,7 +177,7 @@ impl Problem<'_> {
             stored: Stored::F32,
             values: Values::F32,
         });
-        Ok(Some(Plan { kernel, split, shares, slices: 1, emits, winograd: Some(tiles) }))
+        Ok(Some(Plan { kernel, split, shares, slices: None, emits, winograd: Some(tiles) }))
     }
 
     /// The tiles, if any, that cost less than convolving directly: in multiply-adds, bytes counted as so many.
@@ -294,8 +290,18 @@ impl Problem<'_> {
         fused < aggregated
     }
 
-    /// Workgroups that share a sum: as many as keep the device busy, if each has some steps of its own.
-    fn slices(&self, tile: Tile, gather: Gather, split: Split, shares: bool) -> u32 {
+    /// Whether filling up tiles with columns that don't exist, so that each belongs to one sample, costs more
+    /// multiply-adds than a pool over the outputs, which reads each of them once.
+    fn pads_too_much(&self, tile: Tile) -> bool {
+        let pixels = self.output.pixels();
+        let padding = pixels.next_multiple_of(tile.columns as usize) - pixels;
+        let products = padding as f64 * self.config.reduction_len() as f64;
+        products > self.limits.rates.products * (pixels as u64 * ELEMENT) as f64
+    }
+
+    /// In how many slices sums are taken: by as many workgroups as keep the device busy, if each has some steps of its own;
+    /// in one at least, if a sum is too long for one dispatch.
+    fn slices(&self, tile: Tile, gather: Gather, split: Split, shares: bool) -> Option<u32> {
         /// Less than this isn't worth another pass over the output.
         const STEPS: u32 = 8;
         let steps = steps(self.config, tile, gather);
@@ -307,7 +313,7 @@ impl Problem<'_> {
             * kernels
             * self.config.groups();
         let sums = (samples * self.output.sample_len()) as u64 * ELEMENT;
-        let fits = |slices: u32| sums.saturating_mul(u64::from(slices)) <= self.limits.binding_bytes;
+        let fit = u32::try_from(self.limits.binding_bytes / sums.max(1)).unwrap_or(u32::MAX);
         let wanted = if self.limits.forced == Some(Choice::Sliced) {
             3.min(steps)
         } else {
@@ -315,8 +321,9 @@ impl Problem<'_> {
             let wanted = u64::from(self.limits.busy_threads) / threads.max(1);
             (wanted as u32).min(steps / STEPS)
         };
-        // Sums that take several dispatches aren't sliced as well.
-        if steps > LOOP_STEPS / tile.depth || !fits(wanted) { 1 } else { wanted.max(1) }
+        // No slice is empty.
+        let slices = steps.div_ceil(steps.div_ceil(wanted.clamp(1, fit.max(1))));
+        (slices > 1 || steps > steps_at_once(tile)).then_some(slices)
     }
 }
 
@@ -328,6 +335,16 @@ pub(crate) fn steps(config: &Config, tile: Tile, gather: Gather) -> u32 {
         Gather::Any | Gather::Points | Gather::Quads => config.reduction_len().div_ceil(depth),
     };
     u32::try_from(steps).unwrap_or(u32::MAX)
+}
+
+/// Steps of a sum that one workgroup takes in one dispatch.
+pub(crate) fn steps_at_once(tile: Tile) -> u32 {
+    LOOP_STEPS / tile.depth
+}
+
+/// Taps of a depthwise kernel that one dispatch takes: whole rows, each a step itself besides those of its taps.
+pub(crate) fn taps_at_once(kernel_width: u32) -> u32 {
+    (LOOP_STEPS / (kernel_width + 1)).max(1) * kernel_width
 }
 
 #[cfg(test)]
@@ -457,10 +474,22 @@ mod tests {
         let slices = |batch, channels, extent| {
             plan(dynamic(channels, channels, 3), [batch, channels, extent, extent], Stored::F32, false).slices
         };
-        assert!(slices(1, 512, 7) > 8);
-        assert_eq!(slices(32, 256, 56), 1);
+        assert!(slices(1, 512, 7) > Some(8));
+        assert_eq!(slices(32, 256, 56), None);
         // A sum of few steps is left whole.
-        assert_eq!(slices(1, 8, 7), 1);
+        assert_eq!(slices(1, 8, 7), None);
+    }
+
+    #[test]
+    fn sums_too_long_for_a_dispatch_are_parts_to_be_joined() {
+        let slices = |options, shape| plan(options, shape, Stored::F32, false).slices;
+        // 2048 steps of 16 products, and a few more, in so many tiles that one workgroup for each is enough.
+        let many = [64, 2, 56, 56];
+        assert_eq!(slices(dynamic(2, 128, 128), many), None);
+        assert_eq!(slices(dynamic(2, 128, 129), many), Some(1));
+        // 181 rows of 180 taps and one step more.
+        assert_eq!(slices(dynamic(2, 2, 180).groups(2), [1, 2, 28, 28]), None);
+        assert_eq!(slices(dynamic(2, 2, 181).groups(2), [1, 2, 28, 28]), Some(1));
     }
 
     #[test]
@@ -471,24 +500,29 @@ mod tests {
         assert!(emits(dynamic(512, 512, 3), [1, 512, 7, 7]));
         assert!(emits(dynamic(256, 256, 3), [32, 256, 56, 56]));
         assert!(emits(dynamic(64, 64, 3).groups(64), [1, 64, 28, 28]));
+        // Sums that take several dispatches.
+        assert!(emits(dynamic(64, 64, 23), [32, 64, 28, 28]));
+        assert!(emits(dynamic(64, 64, 182).groups(64), [1, 64, 28, 28]));
         // Slices of tiles that samples share, which pad too much to emit sums themselves.
         let of_static = Options { experts: 1, attention: None, ..dynamic(512, 512, 3) };
         let shared = plan(of_static, [2, 512, 7, 7], Stored::F32, true);
-        assert!(shared.slices > 1 && shared.shares && shared.emits, "{shared:?}");
+        assert!(shared.slices > Some(1) && shared.shares && shared.emits, "{shared:?}");
     }
 
     #[test]
     fn static_samples_share_tiles_unless_their_sums_are_wanted() {
         let of_static = Options { experts: 1, attention: None, ..dynamic(64, 64, 5) };
         // So many samples that no tile's sums are sliced.
-        let shares = |extent, emits| {
-            let plan = plan(of_static, [1024, 64, extent, extent], Stored::F32, emits);
-            assert_eq!(plan.slices, 1);
+        let shares = |kernel, extent, emits| {
+            let options = of_static.kernel_size([kernel; 2]);
+            let plan = plan(options, [1024, 64, extent, extent], Stored::F32, emits);
+            assert_eq!(plan.slices, None);
             (plan.shares, plan.emits)
         };
-        assert_eq!(shares(28, false), (true, false));
-        assert_eq!(shares(28, true), (false, true));
-        // 49 pixels would leave a quarter of each tile empty.
-        assert_eq!(shares(7, true), (true, false));
+        assert_eq!(shares(5, 56, false), (true, false));
+        assert_eq!(shares(5, 56, true), (false, true));
+        // 49 pixels leave a quarter of each tile empty: more than reading the outputs once takes, unless products are few.
+        assert_eq!(shares(5, 7, true), (true, false));
+        assert_eq!(shares(1, 7, true), (false, true));
     }
 }

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use dyconv_core::{Activation, CheckedCall, Layout, Prepared, Result};
 
-use super::outputs::{self, Means, Sums, Units};
-use super::{pool, winograd};
-use crate::kernel::{Convolution, Gather, Kernel};
+use super::outputs::{self, Means, Units};
+use super::{elementwise, pool, winograd};
+use crate::kernel::{Convolution, Gather, Kernel, Outputs, Source};
 use crate::layer::WgpuLayer;
-use crate::limits::{LOOP_STEPS, index, steps};
+use crate::limits::{index, steps};
 use crate::memory::Allocation;
 use crate::params::{
     CONTINUES, ConvolveParams, EMITS, HAS_BIAS, HAS_NORM, HAS_RESIDUAL, IS_PART, activation_code,
@@ -91,11 +91,10 @@ pub(super) fn record(
         (Kernel::Convolve(products), Some(tiles)) => {
             winograd::record(stream, layer, (tiles, products), checked, params, bindings, (part, means))
         }
-        (Kernel::Convolve(convolution), None) if plan.slices > 1 => {
-            sliced(stream, layer, plan, convolution, params, bindings, means)
+        (Kernel::Convolve(convolution), None) => {
+            tiled(stream, layer, (convolution, plan.slices), params, bindings, means)
         }
-        (Kernel::Convolve(convolution), None) => tiled(stream, layer, convolution, params, &bindings, means),
-        _ => depthwise(stream, layer, params, &bindings, means),
+        _ => depthwise(stream, layer, plan.slices, params, bindings, means),
     }
 }
 
@@ -161,98 +160,98 @@ fn bind_kernels(
     Ok([binding.clone(), binding])
 }
 
-/// Every output by one workgroup, in as many dispatches as its sum takes; channel means, for a part, from
-/// what tiles emit.
+/// Tile by tile. A tile's workgroup finishes its outputs, and emits their channel sums, unless sums are in slices.
 fn tiled(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
-    convolution: Convolution,
+    (convolution, slices): (Convolution, Option<u32>),
     mut params: ConvolveParams,
-    bindings: &Bindings,
+    bindings: Bindings,
     means: Option<Means<'_>>,
 ) -> Result<()> {
     let workgroups = tile(&mut params, convolution);
-    let channels = params.groups * params.rows;
     let total = plan::steps(layer.config(), convolution.tile, convolution.gather);
-    let at_once = LOOP_STEPS / convolution.tile.depth;
-    // Between dispatches parts of sums are where channel sums would be: a plan that emits those needs one.
-    let sums_len = match means {
-        Some(_) => (params.kernels * channels * params.column_tiles) as usize,
-        None if total > at_once => outputs_of(&params),
-        None => 1,
+    let kernel = Kernel::Convolve(convolution);
+    if let Some(slices) = slices {
+        params.slices = slices;
+        let parts = Parts { kernel, total, at_once: plan::steps_at_once(convolution.tile) };
+        return in_parts(stream, layer, parts, params, bindings, workgroups * u64::from(slices), means);
+    }
+    (params.slices, params.slice_steps, params.end) = (1, total, total);
+    let Some(means) = means else {
+        let unused = stream.bind(&stream.take(1)?, 0, 1)?;
+        return bindings.dispatch(stream, kernel, &params, unused, workgroups);
     };
-    let sums = stream.take(sums_len)?;
-    for range in steps(total, at_once) {
-        let params = ConvolveParams {
-            flags: params.flags | part_flags(&range, total) | if means.is_some() { EMITS } else { 0 },
-            first: range.start,
-            end: range.end,
-            slice_steps: range.end - range.start,
-            slices: 1,
-            ..params
-        };
-        let sums = stream.bind(&sums, 0, sums_len)?;
-        bindings.dispatch(stream, Kernel::Convolve(convolution), &params, sums, workgroups)?;
-    }
-    match means {
-        Some(means) => {
-            let extents = [channels, params.column_tiles, params.pixels].map(|extent| extent as usize);
-            pool::mean_of_sums(stream, &sums, extents, means)
-        }
-        None => Ok(()),
-    }
+    params.flags |= EMITS;
+    let extents = [params.groups * params.rows, params.column_tiles, params.pixels].map(|e| e as usize);
+    let len = params.kernels as usize * extents[0] * extents[1];
+    let sums = stream.take(len)?;
+    let target = stream.bind(&sums, 0, len)?;
+    bindings.dispatch(stream, kernel, &params, target, workgroups)?;
+    pool::mean_of_sums(stream, &sums, extents, means)
 }
 
-/// Every output by several workgroups, whose sums another kernel adds and finishes.
-fn sliced(
-    stream: &mut WgpuStream,
-    layer: &WgpuLayer,
-    plan: &Plan,
-    convolution: Convolution,
-    mut params: ConvolveParams,
-    mut bindings: Bindings,
-    means: Option<Means<'_>>,
-) -> Result<()> {
-    let outputs = outputs_of(&params);
-    let total = plan::steps(layer.config(), convolution.tile, convolution.gather);
-    params.slice_steps = total.div_ceil(plan.slices);
-    params.slices = total.div_ceil(params.slice_steps);
-    params.slice_stride = outputs as u32;
-    let workgroups = tile(&mut params, convolution) * u64::from(params.slices);
-    let slices = stream.take(outputs * params.slices as usize)?;
-    let slices = stream.bind(&slices, 0, outputs * params.slices as usize)?;
-    let first = ConvolveParams { flags: IS_PART, end: total, ..params };
-    bindings.dispatch(stream, Kernel::Convolve(convolution), &first, slices.clone(), workgroups)?;
-    bindings.input = slices;
-    let join = |outputs| Kernel::Join(convolution.source, outputs, layer.values);
-    let units = Units { count: params.pixels, steps: params.slices + 2 };
-    outputs::record(stream, join, params, &bindings, units, Sums { parts: None, means })
-}
-
-/// Output by output, in as many dispatches as its sum takes.
+/// Output by output; in one slice, whole rows of the kernel at a time, if it has too many taps.
 fn depthwise(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
-    params: ConvolveParams,
-    bindings: &Bindings,
+    slices: Option<u32>,
+    mut params: ConvolveParams,
+    bindings: Bindings,
     means: Option<Means<'_>>,
 ) -> Result<()> {
-    let taps = index("products of one output", layer.config().reduction_len())?;
-    // Whole rows of the kernel.
-    let most = (LOOP_STEPS / params.kernel_width).max(1) * params.kernel_width;
     let kernel = |outputs| Kernel::Depthwise(outputs, layer.values);
-    let held = (taps > most).then(|| stream.take(outputs_of(&params))).transpose()?;
-    let parts = held.as_ref().map(|held| stream.bind(held, 0, outputs_of(&params))).transpose()?;
-    for range in steps(taps, most) {
-        let flags = params.flags | part_flags(&range, taps);
-        let params = ConvolveParams { flags, first: range.start, end: range.end, ..params };
-        // A tap each, and the loops around them.
-        let taps_here = range.end - range.start;
-        let units = Units { count: params.pixels, steps: taps_here + taps_here / params.kernel_width + 2 };
-        let sums = Sums { parts: parts.as_ref(), means: means.clone() };
-        outputs::record(stream, kernel, params, bindings, units, sums)?;
+    let taps = index("products of one output", layer.config().reduction_len())?;
+    if let Some(slices) = slices {
+        (params.slices, params.units) = (slices, params.pixels);
+        let at_once = plan::taps_at_once(params.kernel_width);
+        let parts = Parts { kernel: kernel(Outputs::Each), total: taps, at_once };
+        let workgroups = elementwise(outputs_of(&params));
+        return in_parts(stream, layer, parts, params, bindings, workgroups, means);
     }
-    Ok(())
+    params.end = taps;
+    // A tap each, and the loops around them.
+    let units = Units { count: params.pixels, steps: taps + taps / params.kernel_width + 2 };
+    outputs::record(stream, kernel, params, &bindings, units, means)
+}
+
+/// What adds parts of sums, the steps of a sum, and those that a slice takes in one dispatch.
+struct Parts {
+    kernel: Kernel,
+    total: u32,
+    at_once: u32,
+}
+
+/// Every output's sum in slices, in as many dispatches as they take; another kernel joins and finishes them.
+fn in_parts(
+    stream: &mut WgpuStream,
+    layer: &WgpuLayer,
+    Parts { kernel, total, at_once }: Parts,
+    mut params: ConvolveParams,
+    mut bindings: Bindings,
+    workgroups: u64,
+    means: Option<Means<'_>>,
+) -> Result<()> {
+    let (outputs, slices) = (outputs_of(&params), params.slices);
+    params.slice_stride = outputs as u32;
+    let len = outputs * slices as usize;
+    let held = stream.take(len)?;
+    let parts = stream.bind(&held, 0, len)?;
+    for range in steps(total, at_once.saturating_mul(slices)) {
+        let params = ConvolveParams {
+            flags: IS_PART | if range.start > 0 { CONTINUES } else { 0 },
+            first: range.start,
+            end: range.end,
+            slice_steps: (range.end - range.start).div_ceil(slices),
+            ..params
+        };
+        bindings.dispatch(stream, kernel, &params, parts.clone(), workgroups)?;
+    }
+    bindings.input = parts;
+    let source = if bindings.attention.is_some() { Source::Experts } else { Source::Kernels };
+    let join = |outputs| Kernel::Join(source, outputs, layer.values);
+    let units = Units { count: params.pixels, steps: slices + 2 };
+    outputs::record(stream, join, params, &bindings, units, means)
 }
 
 /// Outputs of a part of the batch.
@@ -261,10 +260,6 @@ fn outputs_of(params: &ConvolveParams) -> usize {
         .map(|extent| extent as usize)
         .iter()
         .product()
-}
-
-fn part_flags(range: &Range<u32>, total: u32) -> u32 {
-    (if range.start > 0 { CONTINUES } else { 0 }) | if range.end < total { IS_PART } else { 0 }
 }
 
 /// What follows from the layer and the shapes.

@@ -11,7 +11,7 @@ use crate::kernel::{Kernel, Outputs, THREADS};
 use crate::limits::{LOOP_STEPS, Limits};
 use crate::memory::Allocation;
 use crate::params::ConvolveParams;
-use crate::stream::{Binding, WgpuStream};
+use crate::stream::WgpuStream;
 
 /// Where a part of the batch has its channel means, in those of all.
 pub(super) type Means<'a> = (&'a Allocation, Range<usize>);
@@ -23,29 +23,19 @@ pub(super) struct Units {
     pub(super) steps: u32,
 }
 
-/// What the kernel's buffer of sums is for.
-pub(super) struct Sums<'a> {
-    /// Parts of the outputs' sums, where they take several dispatches; nothing is emitted then.
-    pub(super) parts: Option<&'a Binding>,
-    pub(super) means: Option<Means<'a>>,
-}
-
-/// Runs a kernel that finishes units, or adds to their sums so far.
+/// Runs a kernel that finishes units; and makes their channel means, if it is told where.
 pub(super) fn record(
     stream: &mut WgpuStream,
     kernel: impl Fn(Outputs) -> Kernel,
     mut params: ConvolveParams,
     bindings: &Bindings,
     units: Units,
-    sums: Sums<'_>,
+    means: Option<Means<'_>>,
 ) -> Result<()> {
     params.units = units.count;
     let [samples, channels] = [params.kernels * params.samples, params.groups * params.rows];
-    let Some(means) = sums.means else {
-        let sums = match sums.parts {
-            Some(parts) => parts.clone(),
-            None => stream.bind(&stream.take(1)?, 0, 1)?,
-        };
+    let Some(means) = means else {
+        let sums = stream.bind(&stream.take(1)?, 0, 1)?;
         let units = samples as usize * channels as usize * units.count as usize;
         return bindings.dispatch(stream, kernel(Outputs::Each), &params, sums, elementwise(units));
     };

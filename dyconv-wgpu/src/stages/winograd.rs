@@ -7,7 +7,7 @@ use dyconv_core::{CheckedCall, Prepared, Result};
 
 use super::convolve::{Bindings, tile};
 use super::elementwise;
-use super::outputs::{self, Means, Sums, Units};
+use super::outputs::{self, Means, Units};
 use crate::kernel::{Convolution, Kernel, Source};
 use crate::layer::WgpuLayer;
 use crate::limits::index;
@@ -64,8 +64,7 @@ pub(super) fn record(
     let output = |outputs| Kernel::WinogradOutput(tiles.size, source, outputs, layer.values);
     // Each point once, each output once, and the loops around them.
     let units = Units { count: finishing.tiles, steps: 3 * points as u32 };
-    let of = Sums { parts: None, means };
-    outputs::record(stream, output, finishing, &bindings, units, of)
+    outputs::record(stream, output, finishing, &bindings, units, means)
 }
 
 /// Elements of the kernel of one point.

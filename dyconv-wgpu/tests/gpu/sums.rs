@@ -128,27 +128,30 @@ fn parts_of_a_batch_emit_their_own_means() {
     );
 }
 
-/// Sums that take several dispatches are emitted when they are finished, and not before.
+/// Sums that take several dispatches, in one slice or several, are emitted when they are finished, and not before.
 #[test]
 fn a_continued_sum_is_emitted_once_it_is_finished() {
-    // 90 300 products; and 66 002, of which all but three rows of the kernel lie in the padding.
-    let top = Padding::Explicit { top: 33_000, bottom: 0, left: 0, right: 0 };
+    // 90 300 products, 50 001, and in three slices more than they take at once.
     let kinds = [
-        options(2, 2).groups(2).kernel_size([300, 301]).padding(Padding::Valid),
-        options(2, 2).groups(2).kernel_size([33_001, 1]).padding(top),
-        options(2, 2).kernel_size([33_001, 1]).padding(top),
+        options(2, 2).groups(2).kernel_size([300, 301]),
+        options(2, 2).groups(2).kernel_size([50_001, 1]),
+        options(2, 2).kernel_size([50_001, 1]),
+        options(6, 4).groups(2).kernel_size([33_001, 1]),
     ];
-    let shapes = [[2, 2, 301, 303], [2, 2, 3, 2], [2, 2, 3, 2]];
-    with_backend(
-        |builder| builder,
-        |backend| {
-            for (kind, shape) in kinds.into_iter().zip(shapes) {
-                let layer = layer(kind.activation(Activation::Elu));
-                let [input, output] = emits_its_outputs_means(&backend, &layer, shape);
-                close(&output, &Reference::default().run(&layer, &input).unwrap());
-            }
-        },
-    );
+    let shapes = [[2, 2, 301, 303], [2, 2, 50_003, 2], [2, 2, 50_003, 2], [2, 6, 33_003, 2]];
+    for sliced in [false, true] {
+        with_backend(
+            |builder| if sliced { builder.force(Choice::Sliced) } else { builder },
+            |backend| {
+                for (kind, shape) in kinds.into_iter().zip(shapes) {
+                    println!("sliced {sliced}, {:?}, groups {}", kind.kernel_size, kind.groups);
+                    let layer = layer(kind.padding(Padding::Valid).activation(Activation::Elu));
+                    let [input, output] = emits_its_outputs_means(&backend, &layer, shape);
+                    close(&output, &Reference::default().run(&layer, &input).unwrap());
+                }
+            },
+        );
+    }
 }
 
 /// In a chain, pools read what the producer summed, and never its pixels.
@@ -157,6 +160,9 @@ fn a_chain_has_no_pool_over_pixels() {
     let kinds = [
         (None, options(32, 32)),
         (None, options(32, 32).groups(32)),
+        // Sums of several dispatches.
+        (None, options(32, 32).kernel_size([33, 32])),
+        (None, options(32, 32).groups(32).kernel_size([182, 181])),
         (Some(Choice::Sliced), options(32, 32)),
         (Some(Choice::WinogradF2), options(32, 32)),
         (Some(Choice::WinogradF4), Options { experts: 1, attention: None, ..options(32, 32) }),
