@@ -61,15 +61,10 @@ impl SimdLayer {
 
     /// The same backwards.
     pub(crate) fn packed_like(&self, name: &str, plain: &[f32]) -> Buffer {
-        let Some(numbers) = self.row_len(name) else { return Buffer::from_slice(plain) };
-        let mut buffer = Buffer::zeros(self.parameter(name).map_or(0, <[f32]>::len));
-        let data = buffer.as_mut_slice();
-        for row in self.packed.rows(numbers) {
-            for (k, value) in plain[row.plain..][..numbers].iter().enumerate() {
-                data[row.packed + k * row.step] = *value;
-            }
+        match self.row_len(name) {
+            Some(numbers) => self.packed.pack(numbers, plain),
+            None => Buffer::from_slice(plain),
         }
-        buffer
     }
 
     /// All numbers, running statistics included.

@@ -17,84 +17,20 @@
 //! Weights may take 16 bits: rounded to nearest even, once, with the scale folded in. Bias and shift stay f32. Parameters
 //! are finite, as the layer was checked; a weight that isn't a finite number of its format is refused.
 
+mod block;
+mod fill;
+mod order;
+mod weights;
+
 use std::ops::Range;
 
-use bytemuck::Pod;
-use dyconv_core::{BatchNormParams, Config, DyConv2d, Error, Precision, Result};
+use dyconv_core::{DyConv2d, Precision, Result};
 
+pub(crate) use self::block::{Block, Family, blocks};
+pub(crate) use self::weights::{Weights, word_bytes};
 use crate::buffer::Buffer;
 use crate::isa::Traits;
 use crate::store::Store;
-use dyconv_core::round;
-
-/// Which kernels can read a packing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// Blocks of output channels that share their input channels: all others.
-    Shared,
-    /// Blocks of one vector of output channels, each with the input channels of its own group: depthwise, narrow groups.
-    Lanewise,
-}
-
-/// Bytes of a weight.
-pub(crate) fn word_bytes(precision: Precision) -> usize {
-    match precision {
-        Precision::Bf16 | Precision::F16 => size_of::<u16>(),
-        _ => size_of::<f32>(),
-    }
-}
-
-/// A block of output channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Block {
-    /// First input channel that the block reads.
-    pub(crate) input: usize,
-    /// First output channel.
-    pub(crate) first: usize,
-    /// Output channels.
-    pub(crate) channels: usize,
-    /// Vectors that hold them.
-    pub(crate) vectors: usize,
-    /// Lanes of all blocks before.
-    pub(crate) lanes_before: usize,
-}
-
-/// A piece of packed weights.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Weights<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [u16]),
-    F16(&'a [u16]),
-}
-
-impl Weights<'_> {
-    /// Some of them.
-    pub(crate) fn part(&self, range: Range<usize>) -> Self {
-        match self {
-            Self::F32(weights) => Self::F32(&weights[range]),
-            Self::Bf16(weights) => Self::Bf16(&weights[range]),
-            Self::F16(weights) => Self::F16(&weights[range]),
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::F32(weights) => weights.len(),
-            Self::Bf16(weights) | Self::F16(weights) => weights.len(),
-        }
-    }
-}
-
-/// Where one output channel of one expert lies, in f32's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Row {
-    /// Its first number in `[expert][output channel][…]`.
-    pub(crate) plain: usize,
-    /// Its first number as packed.
-    pub(crate) packed: usize,
-    /// From one number to the next as packed.
-    pub(crate) step: usize,
-}
 
 /// A layer's experts, biases and shift, packed.
 #[derive(Debug)]
@@ -123,10 +59,7 @@ impl Packed {
     ) -> Result<Self> {
         let config = layer.config();
         let blocks = blocks(config, family, traits);
-        let lanes = blocks.last().map_or(0, |b| b.lanes_before + b.vectors * traits.width);
-        let norm = layer.params().batch_norm.as_ref().filter(|_| fold);
-        let scale = norm.map(|norm| scale(config, norm));
-        let len = lanes * config.reduction_len() * config.experts();
+        let len = lanes(&blocks, traits.width) * config.reduction_len() * config.experts();
         let mut packed = Self {
             family,
             blocks,
@@ -142,29 +75,22 @@ impl Packed {
             taps: config.taps(),
             reduction: config.reduction_len(),
         };
-        let scale = scale.as_deref();
-        packed.pack_weights(&layer.params().weight, config, scale)?;
-        if let Some(bias) = &layer.params().bias {
-            packed.bias = Some(packed.pack_bias(bias, config, scale));
-        }
-        if let (Some(norm), Some(scale)) = (norm, scale) {
-            let shift = |o: usize| f64::from(norm.bias[o]) - f64::from(norm.running_mean[o]) * scale[o];
-            packed.shift = Some(packed.pack_shift(shift));
-        }
+        packed.fill(layer, fold)?;
         Ok(packed)
     }
 
     /// The experts' weights for `channels` input channels of a block from `from` on.
     pub(crate) fn weights(&self, block: &Block, from: usize, channels: usize) -> Weights<'_> {
-        let piece = self.piece(block, from, channels);
+        let place = self.place(block, from, channels);
         match self.precision {
-            Precision::Bf16 => Weights::Bf16(&self.weights.get()[piece]),
-            Precision::F16 => Weights::F16(&self.weights.get()[piece]),
-            _ => Weights::F32(&self.weights.get()[piece]),
+            Precision::Bf16 => Weights::Bf16(&self.weights.get()[place]),
+            Precision::F16 => Weights::F16(&self.weights.get()[place]),
+            _ => Weights::F32(&self.weights.get()[place]),
         }
     }
 
-    fn piece(&self, block: &Block, from: usize, channels: usize) -> Range<usize> {
+    /// Which weights those of [`Packed::weights`] are among all.
+    pub(crate) fn place(&self, block: &Block, from: usize, channels: usize) -> Range<usize> {
         let step = self.taps * block.vectors * self.experts * self.width;
         let start = block.lanes_before * self.reduction * self.experts + from * step;
         start..start + channels * step
@@ -173,13 +99,13 @@ impl Packed {
     /// The cache lines of as many weights as [`Packed::weights`] gives, from where they end: what a run needs next.
     /// Nothing where these were the last.
     pub(crate) fn after(&self, block: &Block, from: usize, channels: usize) -> &[f32] {
-        let piece = self.piece(block, from, channels);
-        self.lines(piece.end..piece.end + piece.len())
+        let place = self.place(block, from, channels);
+        self.lines(place.end..place.end + place.len())
     }
 
     /// The cache lines of what [`Packed::weights`] gives.
     pub(crate) fn within(&self, block: &Block, from: usize, channels: usize) -> &[f32] {
-        self.lines(self.piece(block, from, channels))
+        self.lines(self.place(block, from, channels))
     }
 
     fn lines(&self, words: Range<usize>) -> &[f32] {
@@ -189,14 +115,9 @@ impl Packed {
         &lines[(words.start / per_float).min(lines.len())..(words.end / per_float).min(lines.len())]
     }
 
-    /// Which weights those of [`Packed::weights`] are among all.
-    pub(crate) fn place(&self, block: &Block, from: usize, channels: usize) -> Range<usize> {
-        self.piece(block, from, channels)
-    }
-
     /// A block's weights for some input channels, which are f32's.
     pub(crate) fn weights_of(&self, block: &Block, from: usize, channels: usize) -> &[f32] {
-        &self.weights.get()[self.piece(block, from, channels)]
+        &self.weights.get()[self.place(block, from, channels)]
     }
 
     /// Blocks, and all weights to be changed.
@@ -224,48 +145,9 @@ impl Packed {
         self.bias.as_mut().map(Buffer::as_mut_slice)
     }
 
-    /// Every output channel of every expert, of packed f32's with so many numbers for each: weights have as many as are
-    /// summed, biases one.
-    pub(crate) fn rows(&self, numbers: usize) -> impl Iterator<Item = Row> {
-        let (experts, width) = (self.experts, self.width);
-        let channels: usize = self.blocks.iter().map(|block| block.channels).sum();
-        self.blocks.iter().flat_map(move |block| {
-            let start = block.lanes_before * numbers * experts;
-            pairs(experts, block.channels).map(move |(expert, lane)| Row {
-                plain: (expert * channels + block.first + lane) * numbers,
-                packed: start + (lane / width * experts + expert) * width + lane % width,
-                step: block.vectors * experts * width,
-            })
-        })
-    }
-
     /// Numbers of an output channel's weights.
     pub(crate) fn reduction(&self) -> usize {
         self.reduction
-    }
-
-    /// What lies like weights or biases, in the order of case files.
-    pub(crate) fn unpack(&self, numbers: usize, data: &[f32]) -> Vec<f32> {
-        let channels: usize = self.blocks.iter().map(|block| block.channels).sum();
-        let mut plain = vec![0.0; self.experts * channels * numbers];
-        for row in self.rows(numbers) {
-            for (k, value) in plain[row.plain..][..numbers].iter_mut().enumerate() {
-                *value = data[row.packed + k * row.step];
-            }
-        }
-        plain
-    }
-
-    /// Packs other weights of the same configuration, in f32's and without a scale.
-    pub(crate) fn repack(&mut self, weight: &[f32]) {
-        let reduction = self.reduction;
-        let rows: Vec<Row> = self.rows(reduction).collect();
-        let packed = self.all_weights_mut();
-        for Row { plain, packed: first, step } in rows {
-            for (k, &w) in weight[plain..][..reduction].iter().enumerate() {
-                packed[first + k * step] = w;
-            }
-        }
     }
 
     /// The experts' biases of a block.
@@ -285,130 +167,19 @@ impl Packed {
         self.weights.bytes() + small
     }
 
-    fn pack_weights(&mut self, weight: &[f32], config: &Config, scale: Option<&[f64]>) -> Result<()> {
-        match self.precision {
-            Precision::Bf16 => self.pack_each(weight, config, scale, bf16_place, round::bf16),
-            Precision::F16 => self.pack_each(weight, config, scale, place, round::f16),
-            _ => self.pack_each(weight, config, scale, place, |w| Some(w as f32)),
-        }
-    }
-
-    /// `place` says where in a vector's experts a lane of one lies.
-    fn pack_each<T: Pod>(
-        &mut self,
-        weight: &[f32],
-        config: &Config,
-        scale: Option<&[f64]>,
-        place: impl Fn([usize; 2], usize, usize) -> usize,
-        round: impl Fn(f64) -> Option<T>,
-    ) -> Result<()> {
-        let Self { experts, width, reduction, precision, .. } = *self;
-        let out_channels = config.out_channels();
-        let packed = self.weights.get_mut();
-        for block in &self.blocks {
-            let start = block.lanes_before * reduction * experts;
-            for (expert, lane) in pairs(experts, block.channels) {
-                let o = block.first + lane;
-                let row = &weight[(expert * out_channels + o) * reduction..][..reduction];
-                let place = place([experts, width], expert, lane % width);
-                for (k, &w) in row.iter().enumerate() {
-                    let vector = k * block.vectors + lane / width;
-                    let w = scaled(w, scale, o);
-                    packed[start + vector * experts * width + place] =
-                        round(w).ok_or_else(|| beyond(precision, w, [expert, o]))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn pack_bias(&self, bias: &[f32], config: &Config, scale: Option<&[f64]>) -> Buffer {
-        let mut buffer = Buffer::zeros(self.lanes() * self.experts);
-        let packed = buffer.as_mut_slice();
-        for block in &self.blocks {
-            for (expert, lane) in pairs(self.experts, block.channels) {
-                let o = block.first + lane;
-                let vector = lane / self.width * self.experts + expert;
-                let at = block.lanes_before * self.experts + vector * self.width + lane % self.width;
-                packed[at] = scaled(bias[expert * config.out_channels() + o], scale, o) as f32;
-            }
-        }
-        buffer
-    }
-
-    fn pack_shift(&self, shift: impl Fn(usize) -> f64) -> Buffer {
-        let mut buffer = Buffer::zeros(self.lanes());
-        for block in &self.blocks {
-            for lane in 0..block.channels {
-                buffer.as_mut_slice()[block.lanes_before + lane] = shift(block.first + lane) as f32;
-            }
-        }
-        buffer
-    }
-
     fn lanes(&self) -> usize {
-        self.blocks.last().map_or(0, |b| b.lanes_before + b.vectors * self.width)
+        lanes(&self.blocks, self.width)
     }
 }
 
-/// gamma / sqrt(σ² + ε)
-pub(crate) fn scale(config: &Config, norm: &BatchNormParams) -> Vec<f64> {
-    let epsilon = config.batch_norm().map_or(0.0, |norm| norm.epsilon);
-    let pairs = norm.weight.iter().zip(&norm.running_var);
-    pairs.map(|(&gamma, &var)| f64::from(gamma) / (f64::from(var) + epsilon).sqrt()).collect()
-}
-
-/// The blocks of a layer, ascending and together all output channels.
-pub(crate) fn blocks(config: &Config, family: Family, traits: Traits) -> Vec<Block> {
-    let (groups, per_group, vectors) = match family {
-        Family::Shared => (config.groups(), config.out_channels_per_group(), traits.vectors),
-        Family::Lanewise => (1, config.out_channels(), 1),
-    };
-    let mut blocks = Vec::new();
-    let mut lanes_before = 0;
-    for group in 0..groups {
-        let input = group * config.in_channels_per_group();
-        for start in (0..per_group).step_by(vectors * traits.width) {
-            let channels = (vectors * traits.width).min(per_group - start);
-            let vectors = channels.div_ceil(traits.width);
-            blocks.push(Block { input, first: group * per_group + start, channels, vectors, lanes_before });
-            lanes_before += vectors * traits.width;
-        }
-    }
-    blocks
-}
-
-fn pairs(outer: usize, inner: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..outer).flat_map(move |a| (0..inner).map(move |b| (a, b)))
-}
-
-fn scaled(w: f32, scale: Option<&[f64]>, o: usize) -> f64 {
-    f64::from(w) * scale.map_or(1.0, |scale| scale[o])
-}
-
-/// `[expert][lane]`
-fn place([_, width]: [usize; 2], expert: usize, lane: usize) -> usize {
-    expert * width + lane
-}
-
-/// `[pair of experts][lane][of the pair]`, an odd last expert's `[lane]`.
-fn bf16_place([experts, width]: [usize; 2], expert: usize, lane: usize) -> usize {
-    let first = expert & !1;
-    if first + 1 < experts { first * width + 2 * lane + expert % 2 } else { expert * width + lane }
-}
-
-fn beyond(precision: Precision, w: f64, [expert, channel]: [usize; 2]) -> Error {
-    let (largest, name) = round::largest(precision);
-    Error::invalid(
-        format!("a weight of expert {expert}, output channel {channel}"),
-        w,
-        format!("at most {largest:e} in magnitude, the largest {name}, with batch norm's scale folded in"),
-    )
+/// Lanes of all blocks.
+fn lanes(blocks: &[Block], width: usize) -> usize {
+    blocks.last().map_or(0, |block| block.lanes_before + block.vectors * width)
 }
 
 #[cfg(test)]
 mod tests {
-    use dyconv_core::{Attention, Options, Params};
+    use dyconv_core::{Attention, Options, Params, round};
 
     use super::*;
 
@@ -482,6 +253,23 @@ mod tests {
                 assert_eq!(bias[4], -((22 + block.first) as f32) - 1.0);
             }
             assert_eq!(seen, 3 * 22 * 3);
+        }
+    }
+
+    #[test]
+    fn what_is_packed_lies_as_the_layers_own_and_comes_back() {
+        let layer = layer(2);
+        let params = layer.params();
+        for family in [Family::Shared, Family::Lanewise] {
+            let mut packed = Packed::new(&layer, family, TRAITS, Precision::F32, true).unwrap();
+            let weights = packed.pack(packed.reduction(), &params.weight);
+            assert_eq!(weights.as_slice(), packed.all_weights());
+            assert_eq!(packed.unpack(packed.reduction(), weights.as_slice()), params.weight);
+            let biases = packed.all_biases().unwrap();
+            assert_eq!(packed.unpack(1, biases), *params.bias.as_ref().unwrap());
+            let twice: Vec<f32> = params.weight.iter().map(|w| 2.0 * w).collect();
+            packed.repack(&twice);
+            assert_eq!(packed.unpack(packed.reduction(), packed.all_weights()), twice);
         }
     }
 
