@@ -176,8 +176,11 @@ impl Run<'_> {
         let runs = copies.chunks_mut(run * window.row).enumerate();
         self.threads.for_each(runs, |(i, rows)| {
             for (i, row) in (i * run..).zip(rows.chunks_exact_mut(window.row)) {
-                let sample = self.sample(first + i / window.rows.len);
-                copy(lanes, window, (sample, self.call.input, layout), i % window.rows.len, row);
+                let image = (self.sample(first + i / window.rows.len), self.call.input, layout);
+                match window.sources[i % window.rows.len] {
+                    Some(y) => copy(lanes, window, image, y, row),
+                    None => row.fill(0.0),
+                }
             }
         });
     }

@@ -1,22 +1,18 @@
-//! Fills the padded copy, one row position at a time.
+//! Fills the padded copy, one row position at a time; those that hold no row of the input are 0.
 
 use dyconv_core::{Layout, Shape};
 
 use super::Window;
 use crate::lanes::{Lanes, transpose};
 
-/// Writes row position `position` of the copy of one sample: `[input channel][column position]`.
+/// Writes row `y` of one sample to its position in the copy: `[input channel][column position]`.
 pub(crate) fn copy_row<L: Lanes>(
     lanes: L,
     window: &Window,
     (sample, shape, layout): (&[f32], Shape, Layout),
-    position: usize,
+    y: usize,
     copy: &mut [f32],
 ) {
-    let Some(y) = window.sources[position] else {
-        copy.fill(0.0);
-        return;
-    };
     let columns = window.columns.len;
     for segment in &window.columns.segments {
         let inside = &segment.inside;
@@ -59,13 +55,9 @@ pub(crate) fn copy_pixels<L: Lanes>(
     lanes: L,
     window: &Window,
     (sample, shape, layout): (&[f32], Shape, Layout),
-    position: usize,
+    y: usize,
     copy: &mut [f32],
 ) {
-    let Some(y) = window.sources[position] else {
-        copy.fill(0.0);
-        return;
-    };
     let (channels, wide) = (shape.channels(), window.channels);
     for segment in &window.columns.segments {
         let inside = &segment.inside;
