@@ -13,7 +13,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 /// Bytes before the header: its length as a little-endian u64.
@@ -35,7 +35,8 @@ impl Header {
     fn parse(json: &[u8], data_len: u64) -> Result<Self> {
         let Object::<Object<de::IgnoredAny>> { keys: mut names, .. } =
             serde_json::from_slice(json).map_err(|e| format!("header: {e}"))?;
-        let entries: Metadata = serde_json::from_slice(json).map_err(|e| format!("header: {e}"))?;
+        let entries: Metadata =
+            serde_json::from_slice(json).map_err(|e| format!("header: {}", blame(json, &e)))?;
         let needed = entries.data_len();
         if needed as u64 != data_len {
             return Err(format!("the tensors take {needed} bytes, but {data_len} follow the header"));
@@ -117,6 +118,32 @@ impl<'a> Container<'a> {
             words.iter().map(|&word| f32::from_le_bytes(word)).collect()
         }))
     }
+}
+
+/// Why a header is refused: the first tensor whose entry is wrong by itself, which the `safetensors` crate doesn't name,
+/// or else its own `error`.
+fn blame(json: &[u8], error: &serde_json::Error) -> String {
+    let entries: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(json).unwrap_or_default();
+    let mut tensors = entries.into_iter().filter(|(name, _)| name != METADATA);
+    let wrong = tensors.find_map(|(name, entry)| misfit(entry).map(|why| format!("tensor `{name}`: {why}")));
+    wrong.unwrap_or_else(|| error.to_string())
+}
+
+/// What is wrong with a tensor's entry by itself.
+fn misfit(entry: serde_json::Value) -> Option<String> {
+    let TensorInfo { dtype, shape, data_offsets: (start, end) } = match serde_json::from_value(entry) {
+        Ok(info) => info,
+        Err(error) => return Some(error.to_string()),
+    };
+    let elements = shape.iter().try_fold(1usize, |elements, &extent| elements.checked_mul(extent));
+    let Some(bits) = elements.and_then(|elements| elements.checked_mul(dtype.bitsize())) else {
+        return Some(format!("shape is {shape:?}; expected one that fits the address space"));
+    };
+    let bytes = bits.div_ceil(8);
+    (end.checked_sub(start) != Some(bytes)).then(|| {
+        format!("data_offsets is [{start}, {end}]; expected {bytes} bytes, as {shape:?} of {dtype} takes")
+    })
 }
 
 /// The header's length, held against the `rest` of the bytes.
@@ -263,7 +290,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Keys<V> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Object<V>, A::Error> {
         let mut keys = BTreeSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            map.next_value::<V>()?;
+            map.next_value::<V>().map_err(|e| de::Error::custom(format_args!("`{key}`: {e}")))?;
             if keys.contains(&key) {
                 return Err(de::Error::custom(format_args!("`{key}` occurs twice")));
             }

@@ -49,15 +49,15 @@ fn header_lengths_that_lie() {
 #[test]
 fn headers_that_are_not_json_objects() {
     refused_bytes(&with_header("[1, 2]", &[]), "header: invalid type: sequence, expected an object");
-    refused_bytes(&with_header("{\"a\": ", &[]), "header: EOF while parsing");
+    refused_bytes(&with_header("{\"a\": ", &[]), "header: `a`: EOF while parsing");
     let mut bytes = with_header("{\"????\": 1}", &[]);
     bytes[10..14].copy_from_slice(&[0xff; 4]);
     refused_bytes(&bytes, "header: invalid unicode code point");
     let deep = format!("{{\"a\": {{\"b\": {}", "[".repeat(100_000));
-    refused_bytes(&with_header(&deep, &[]), "header: EOF while parsing a list");
-    refused_bytes(&with_header("{\"a\": {}}", &[]), "header: missing field `dtype`");
+    refused_bytes(&with_header(&deep, &[]), "header: `a`: `b`: EOF while parsing a list");
+    refused_bytes(&with_header("{\"a\": {}}", &[]), "header: tensor `a`: missing field `dtype`");
     let array = "{\"a\": [\"F32\", [0], [0, 0]]}";
-    refused_bytes(&with_header(array, &[]), "header: invalid type: sequence, expected an object");
+    refused_bytes(&with_header(array, &[]), "header: `a`: invalid type: sequence, expected an object");
     let metadata = "{\"__metadata__\": {\"format\": 1}}";
     refused_bytes(&with_header(metadata, &[]), "header: invalid type: integer `1`, expected a string");
 }
@@ -71,7 +71,7 @@ fn names_that_occur_twice() {
     let format = "\"__metadata__\": {\"format\": \"x\", ";
     let twice = sample.header().replacen("\"__metadata__\":{", format, 1);
     assert_ne!(twice, sample.header());
-    refused_bytes(&with_header(&twice, &sample.data), "header: `format` occurs twice");
+    refused_bytes(&with_header(&twice, &sample.data), "header: `__metadata__`: `format` occurs twice");
 }
 
 #[test]
@@ -96,18 +96,30 @@ fn offsets_that_overlap_leave_holes_or_lie() {
     let invalid = "header: invalid offset for tensor `bias`";
     refused(with_offsets(json!([start - 4, end - 4])), invalid);
     refused(with_offsets(json!([start + 4, end + 4])), invalid);
-    refused(with_offsets(json!([end, start])), "header: invalid offset");
-    refused(with_offsets(json!([start, end - 4])), "header: invalid shape, data type, or offset");
-    refused(with_offsets(json!([0, u64::MAX])), "header: invalid");
-    refused(with_offsets(json!([-1, 4])), "header: invalid value: integer `-1`, expected usize");
-    refused(with_offsets(json!([0])), "header: invalid length 1, expected a tuple of size 2");
+    for (from, to) in [(end, start), (start, end - 4), (0, u64::MAX)] {
+        let expected = format!(
+            "header: tensor `bias`: data_offsets is [{from}, {to}]; expected 24 bytes, as [2, 3] of F32 takes"
+        );
+        refused(with_offsets(json!([from, to])), &expected);
+    }
+    refused(
+        with_offsets(json!([-1, 4])),
+        "header: tensor `bias`: invalid value: integer `-1`, expected usize",
+    );
+    refused(with_offsets(json!([0])), "header: tensor `bias`: invalid length 1, expected a tuple of size 2");
+}
+
+/// A list as messages show it.
+fn spaced(list: &serde_json::Value) -> String {
+    list.to_string().replace(',', ", ")
 }
 
 #[test]
 fn shapes_that_overflow() {
     let max = usize::MAX;
     for shape in [json!([max, max]), json!([1u64 << 33, 1u64 << 33, 0, 4]), json!([1u64 << 62])] {
-        refused(Parts::sample().set_shape("bias", shape), "header: overflow computing buffer size");
+        let expected = format!("header: tensor `bias`: shape is {}; expected one that fits", spaced(&shape));
+        refused(Parts::sample().set_shape("bias", shape), &expected);
     }
     // Nothing in them, so that they agree with no bytes at all, but impossible all the same.
     let huge = json!([0, 1u64 << 40, 1u64 << 40, 2]);
@@ -125,9 +137,9 @@ fn other_element_types() {
     entry["dtype"] = json!("I32");
     refused(parts.clone(), "tensor `input` is I32; expected F32");
     parts.tensors.get_mut("input").unwrap()["dtype"] = json!("F16");
-    refused(parts.clone(), "header: invalid shape, data type, or offset");
+    refused(parts.clone(), "header: tensor `input`: data_offsets is ");
     parts.tensors.get_mut("input").unwrap()["dtype"] = json!("Q8");
-    refused(parts, "header: unknown variant `Q8`");
+    refused(parts, "header: tensor `input`: unknown variant `Q8`");
 }
 
 #[test]
