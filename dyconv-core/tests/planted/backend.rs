@@ -67,6 +67,7 @@ impl Faulty {
             Precision::F32 => x,
             _ if self.has(Fault::StoredTowardsZero) && nearest.abs() > x.abs() => round::from_half(bits - 1),
             _ if self.has(Fault::InfinityStoredAsLargest) && x.is_infinite() => 65504f32.copysign(x),
+            _ if self.has(Fault::BeyondTheRangeStoredAsZero) && x.is_finite() && nearest.is_infinite() => 0.0,
             _ => nearest,
         }
     }

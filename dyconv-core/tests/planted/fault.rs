@@ -42,6 +42,7 @@ pub(crate) enum Fault {
     PartialSumsStored,
     SumsBeforeStoring,
     InfinityStoredAsLargest,
+    BeyondTheRangeStoredAsZero,
     // Of training.
     PenaltyOfOutputForgotten,
     DerivativeAtTheOutput,
@@ -122,12 +123,13 @@ pub(crate) const ALL: [(Fault, &str); 33] = [
 ];
 
 /// Every fault of a backend that stores activations in f16, and the law that must catch it.
-pub(crate) const OF_STORING: [(Fault, &str); 5] = [
+pub(crate) const OF_STORING: [(Fault, &str); 6] = [
     (Fault::StoredTowardsZero, "convolution_is_bounded"),
     (Fault::UploadsNotStored, "relayout_agrees_with_the_host"),
     (Fault::PartialSumsStored, "convolution_is_bounded"),
     (Fault::SumsBeforeStoring, "emitted_sums_are_the_pool"),
     (Fault::InfinityStoredAsLargest, "nan_and_infinity_stay_in_their_sample"),
+    (Fault::BeyondTheRangeStoredAsZero, "convolution_is_bounded"),
 ];
 
 /// Every fault of training, and the law that must catch it.

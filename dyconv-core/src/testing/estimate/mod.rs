@@ -17,7 +17,7 @@ mod stored;
 
 pub use backward::ExpectedLesson;
 pub(super) use step::{Moved, moved};
-pub(super) use stored::stored;
+pub(super) use stored::{beyond, in_range, stored};
 
 use super::instance::Instance;
 use crate::reference::{Evaluation, F64Layer, F64Tensor};
@@ -46,7 +46,7 @@ pub struct Expected {
     pub statistics: Option<[Estimate; 2]>,
     /// What the activation takes, in the layer's layout.
     pub preactivation: Estimate,
-    /// The output, in the layer's layout.
+    /// The output as it is stored, in the layer's layout; 2¹⁶ where it's infinite in f16.
     pub output: Estimate,
 }
 
@@ -72,15 +72,14 @@ impl Expected {
         let (mut preactivation, statistics) = stages.normalized(&convolved);
         stages.add_subnormal(&attention, &mut preactivation)?;
         stages.add_residual(&mut preactivation);
-        let mut output = stages.activated(&preactivation);
-        stages.add_rounding(&mut output);
+        let output = stages.stored_output(stages.activated(&preactivation));
         let estimate = |value: &F64Tensor, error| Estimate { value: value.data().to_vec(), error };
         Ok(Self {
             attention: Estimate { value: evaluation.attention.clone(), error: attention },
             convolved: estimate(&evaluation.convolved, convolved),
             statistics,
             preactivation: estimate(&evaluation.preactivation, preactivation),
-            output: estimate(&evaluation.output, output),
+            output,
             evaluation,
         })
     }

@@ -1,6 +1,6 @@
 //! The error of experts and outputs that are stored in fewer bits: that of rounding each to nearest, once.
 
-use super::Stages;
+use super::{Estimate, Stages};
 use crate::reference::{F64Layer, F64Tensor};
 use crate::{Call, Handle, Layout, Precision, Result, Shape, Tensor, round};
 
@@ -30,19 +30,34 @@ pub(in crate::testing) fn stored(tensor: &Tensor, precision: Precision) -> Tenso
     tensor
 }
 
+/// The first number beyond the range of what activations are stored as. Rounding makes infinity of it and of all
+/// larger ones, so that it stands for them: as no two numbers are further apart for that, error bounds hold on.
+pub(in crate::testing) fn beyond(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 | Precision::Bf16 => f64::INFINITY,
+        Precision::F16 => f64::powi(2.0, 16),
+    }
+}
+
+/// A tensor that was stored so, with the first number beyond the range instead of infinity.
+pub(in crate::testing) fn in_range(tensor: &Tensor, precision: Precision) -> Tensor {
+    let (mut tensor, beyond) = (tensor.clone(), beyond(precision) as f32);
+    tensor.data_mut().iter_mut().for_each(|x| *x = x.clamp(-beyond, beyond));
+    tensor
+}
+
 impl Stages<'_> {
-    /// Adds half a unit in an output's last place. Beyond the format's range an output is infinite, and anything next
-    /// to that.
-    pub(super) fn add_rounding(&self, output: &mut [f64]) {
+    /// What is stored of the output: it, kept in range, and half a unit in its last place more error.
+    pub(super) fn stored_output(&self, error: Vec<f64>) -> Estimate {
         let precision = self.instance.activations;
-        let (largest, _) = round::largest(precision);
-        for (error, y) in output.iter_mut().zip(self.evaluation.output.data()) {
-            let most = y.abs() + *error;
-            *error += most * relative(precision) + absolute(precision);
-            if precision != Precision::F32 && most > largest {
-                *error = f64::INFINITY;
-            }
-        }
+        let beyond = beyond(precision);
+        let value: Vec<f64> =
+            self.evaluation.output.data().iter().map(|y| y.clamp(-beyond, beyond)).collect();
+        let rounding = |(y, error): (&f64, f64)| {
+            let most = (y.abs() + error).min(beyond);
+            error + most * relative(precision) + absolute(precision)
+        };
+        Estimate { error: value.iter().zip(error).map(rounding).collect(), value }
     }
 
     /// Adds to y's error, before batch norm, Σ|π|·|W|·|x| times the format's relative error. `attention` is how far π may

@@ -2,7 +2,7 @@
 //!
 //! Equal on integers; on real numbers within the bounds of both sides.
 
-use crate::testing::estimate::Expected;
+use crate::testing::estimate::{Expected, beyond, in_range};
 use crate::testing::fill::Fill;
 use crate::testing::instance::Ran;
 use crate::testing::problem::Data;
@@ -63,16 +63,19 @@ pub fn attention_is_linear<B: Backend>(backend: &B, problem: &Problem) -> Verdic
             Measured::new(backend, &Instance { attention: Some(attention), ..instance.clone() })
         };
         let (one, other, combined) = (measure(one)?, measure(other)?, measure(combined)?);
-        let combine = |one: f64, other: f64| 2.0 * one - other;
-        let values = one.output.data().iter().zip(other.output.data());
-        let want: Vec<f64> = values.map(|(&one, &other)| combine(one.into(), other.into())).collect();
-        let errors = one.error.iter().zip(&other.error).zip(&combined.error);
-        // What is stored in fewer bits was rounded after it was summed.
+        let limit = beyond(problem.activations);
+        let values = || one.output.data().iter().zip(other.output.data());
+        let combine = |(&one, &other): (&f32, &f32)| 2.0 * f64::from(one) - f64::from(other);
+        let want: Vec<f64> = values().map(|both| combine(both).clamp(-limit, limit)).collect();
+        // What is stored in fewer bits was rounded after it was summed, and what is infinite there has nothing linear.
         let is_exact = exact(&combined, problem.data) && problem.activations == Precision::F32;
-        let error: Vec<f64> = match is_exact {
-            true => vec![0.0; want.len()],
-            false => errors.map(|((one, other), combined)| 2.0 * one + other + combined).collect(),
+        let is_lost = values().map(|(one, other)| f64::from(one.abs().max(other.abs())) >= limit);
+        let errors = one.error.iter().zip(&other.error).zip(&combined.error).zip(is_lost);
+        let bound = |(((one, other), combined), is_lost): (((&f64, &f64), &f64), bool)| match is_lost {
+            true => f64::INFINITY,
+            false => 2.0 * one + other + combined,
         };
+        let error: Vec<f64> = if is_exact { vec![0.0; want.len()] } else { errors.map(bound).collect() };
         within("output", &combined.output, &want, &error)
     })
 }
@@ -163,6 +166,7 @@ struct Measured {
 impl Measured {
     fn new<B: Backend>(backend: &B, instance: &Instance) -> Result<Self> {
         let Ran { output, accuracy, .. } = instance.run(backend)?;
+        let output = in_range(&output, instance.activations);
         let error = Expected::new(instance, accuracy)?.output.error;
         Ok(Self { output, error, exact: accuracy.is_exact() })
     }
