@@ -210,12 +210,12 @@ impl Backend for SimdBackend {
         let unsupported = |what| Err(Error::Unsupported { backend: self.info.id.clone(), what });
         match how.precision {
             Precision::Bf16 | Precision::F16 if how.trainable => {
-                unsupported(format!("a trainable layer in precision {:?}; train it in F32", how.precision))
+                unsupported(format!("a trainable layer in precision {}; train it in f32", how.precision))
             }
             Precision::F32 | Precision::Bf16 | Precision::F16 => {
                 SimdLayer::new(layer, how, self.isa, self.token.traits(), self.forced)
             }
-            precision => unsupported(format!("experts in precision {precision:?}")),
+            precision => unsupported(format!("experts in precision {precision}")),
         }
     }
 

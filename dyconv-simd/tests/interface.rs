@@ -153,7 +153,7 @@ fn sixteen_bits_halve_the_experts_and_are_refused_only_where_they_cannot_hold_th
         let error = backend.prepare(&layer(), &how.trainable(true)).unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }));
         assert!(
-            error.to_string().contains(&format!("a trainable layer in precision {precision:?}")),
+            error.to_string().contains(&format!("a trainable layer in precision {precision}")),
             "{error}"
         );
         let error = backend.prepare(&wide(f32::MAX), &how).unwrap_err();

@@ -73,15 +73,15 @@ impl WgpuLayer {
         let (config, params) = (layer.config(), layer.params());
         let unsupported = |what| Error::Unsupported { backend: context.backend.clone(), what };
         if how.trainable && how.precision != Precision::F32 {
-            let what = format!("a trainable layer in precision {:?}; train it in F32", how.precision);
+            let what = format!("a trainable layer in precision {}; train it in f32", how.precision);
             return Err(unsupported(what));
         }
         if how.trainable && context.values != Values::F32 {
-            let what = format!("a trainable layer beside activations in {:?}", context.values.precision());
-            return Err(unsupported(format!("{what}; train it on a backend with F32")));
+            let what = format!("a trainable layer beside activations in {}", context.values.precision());
+            return Err(unsupported(format!("{what}; train it on a backend with f32")));
         }
         let stored = Stored::new(how.precision, context.has_f16())
-            .ok_or_else(|| unsupported(format!("experts stored as {:?}", how.precision)))?;
+            .ok_or_else(|| unsupported(format!("experts stored as {}", how.precision)))?;
         let vector = |data: Vec<f32>| {
             context.memory.filled(context, Purpose::Parameters, data.len(), [Cow::Owned(data)])
         };

@@ -26,7 +26,7 @@ impl Values {
             Precision::F32 => Ok(Self::F32),
             Precision::F16 if has_f16 => Ok(Self::NativeF16),
             Precision::F16 => Ok(Self::F16),
-            other => Err(Error::invalid("activations", format!("{other:?}"), "F32 or F16")),
+            other => Err(Error::invalid("activations", other, "f32 or f16")),
         }
     }
 
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn other_precisions_are_refused_by_name() {
         let error = Values::new(Precision::Bf16, true).unwrap_err();
-        assert_eq!(error.to_string(), "activations is Bf16; expected F32 or F16");
+        assert_eq!(error.to_string(), "activations is bf16; expected f32 or f16");
         assert_eq!(Values::new(Precision::F16, false), Ok(Values::F16));
         assert_eq!(Values::new(Precision::F16, true), Ok(Values::NativeF16));
     }

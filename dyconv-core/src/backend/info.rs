@@ -1,5 +1,7 @@
 //! What a backend says of itself, and of a plan; what it is asked to prepare and to pool.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Accuracy, Config, Cost, Result, Shape, StageCost};
@@ -118,6 +120,17 @@ pub enum Precision {
     Bf16,
     /// IEEE half precision: 11 bits of mantissa; an expert beyond its range is refused, an activation becomes infinite.
     F16,
+}
+
+impl fmt::Display for Precision {
+    /// The name that files and users give it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        })
+    }
 }
 
 /// How a layer is to be prepared.

@@ -150,7 +150,7 @@ impl Backend for Reference {
             }
             precision @ (Precision::Bf16 | Precision::F16) => Err(Error::Unsupported {
                 backend: self.info.id.clone(),
-                what: format!("experts in precision {precision:?}"),
+                what: format!("experts in precision {precision}"),
             }),
         }
     }
@@ -380,6 +380,6 @@ mod tests {
         let layer = mixed(Options::new(1, 1).attention(Attention::Given), None);
         let error =
             Reference::default().prepare(&layer, &Prepare::default().precision(Precision::F16)).unwrap_err();
-        assert_eq!(error.to_string(), "reference doesn't support experts in precision F16");
+        assert_eq!(error.to_string(), "reference doesn't support experts in precision f16");
     }
 }

@@ -71,7 +71,7 @@ impl Train for WgpuBackend {
     ) -> Result<WgpuTensor> {
         check_stream(stream, self.context())?;
         if self.context().values != Values::F32 {
-            let what = format!("a gradient beside activations in {:?}", self.context().values.precision());
+            let what = format!("a gradient beside activations in {}", self.context().values.precision());
             return Err(Error::Unsupported { backend: self.context().backend.clone(), what });
         }
         x.check("input", stream)?;

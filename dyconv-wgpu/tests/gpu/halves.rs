@@ -50,21 +50,21 @@ fn bf16_and_training_are_refused_by_name() {
     if !matches!(refused, Err(Error::Unavailable { .. })) {
         let error = Error::Invalid {
             parameter: "activations".into(),
-            value: "Bf16".into(),
-            expected: "F32 or F16".into(),
+            value: "bf16".into(),
+            expected: "f32 or f16".into(),
         };
         assert_eq!(refused.map(|_| ()), Err(error));
     }
     with_backend(in_f16, |backend| {
         let trainable = Prepare::default().trainable(true);
         let error = backend.prepare(&layer(options(3, 4)), &trainable).map(|_| ()).unwrap_err();
-        let said = "a trainable layer beside activations in F16; train it on a backend with F32";
+        let said = "a trainable layer beside activations in f16; train it on a backend with f32";
         assert!(matches!(&error, Error::Unsupported { what, .. } if what == said), "{error}");
         let mut stream = backend.stream().unwrap();
         let x = Tensor::zeros(Shape::new(1, 2, 2, 2).unwrap(), Layout::Nchw);
         let x = backend.upload(&mut stream, x.view()).unwrap();
         let error = backend.pool_backward(&mut stream, &x, &Pool::GlobalMean, &x).map(|_| ()).unwrap_err();
-        assert!(matches!(&error, Error::Unsupported { what, .. } if what.contains("F16")), "{error}");
+        assert!(matches!(&error, Error::Unsupported { what, .. } if what.contains("f16")), "{error}");
     });
 }
 

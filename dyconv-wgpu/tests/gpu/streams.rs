@@ -142,7 +142,7 @@ fn training_in_half_precision_is_refused_by_name() {
     with_shared(|backend| {
         let how = Prepare::default().precision(Precision::Bf16).trainable(true);
         let error = backend.prepare(&layer(options(3, 4)), &how).unwrap_err();
-        let what = "a trainable layer in precision Bf16; train it in F32".to_owned();
+        let what = "a trainable layer in precision bf16; train it in f32".to_owned();
         assert_eq!(error, Error::Unsupported { backend: backend.info().id.clone(), what });
     });
 }
