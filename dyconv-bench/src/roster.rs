@@ -74,6 +74,7 @@ impl Wanted {
     /// # Errors
     /// As [`Wanted::open`]; where nothing stores activations so.
     pub fn open_storing(&self, threads: Option<usize>, activations: Storage) -> Result<Vec<Candidate>> {
+        check_environment()?;
         let mut candidates = Vec::with_capacity(self.names.len());
         for &name in &self.names {
             let backend = open(name, threads, activations);
@@ -83,6 +84,14 @@ impl Wanted {
             }
         }
         Ok(candidates)
+    }
+}
+
+/// Refuses a `DYCONV_ISA` that nobody can mean, also where every backend is asked for by its name.
+fn check_environment() -> Result<()> {
+    match SimdBackend::builder().threads(1).build() {
+        Err(error) if !matches!(error, Error::Unavailable { .. }) => Err(error),
+        _ => Ok(()),
     }
 }
 

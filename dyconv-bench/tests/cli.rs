@@ -232,9 +232,20 @@ fn simd_means_what_the_environment_says() {
     let with = |isa| dyconv_in(&["verify", text(&file), "--backend", "simd"], &[("DYCONV_ISA", isa)]);
     let printed = String::from_utf8(with("portable").stdout).unwrap();
     assert!(printed.contains("simd-portable"), "{printed}");
-    let wrong = with("mmx");
-    assert_eq!(wrong.status.code(), Some(2));
-    assert!(String::from_utf8(wrong.stderr).unwrap().contains("portable, avx2 or avx512"));
+}
+
+#[test]
+fn a_wrong_environment_is_refused_also_where_nobody_needs_it() {
+    let folder = folder();
+    let file = write(&folder, "case.safetensors", &case(small(3), 0.0));
+    for command in
+        [&["verify", text(&file), "--backend", "simd"][..], &["verify", text(&file)], &["backends"]]
+    {
+        let wrong = dyconv_in(command, &[("DYCONV_ISA", "mmx")]);
+        assert_eq!(wrong.status.code(), Some(2), "{command:?}");
+        let said = String::from_utf8(wrong.stderr).unwrap();
+        assert!(said.contains("DYCONV_ISA is \"mmx\"; expected portable, avx2 or avx512"), "{said}");
+    }
 }
 
 #[test]
