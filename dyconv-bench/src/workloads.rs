@@ -42,7 +42,7 @@ pub struct Workload {
     pub name: &'static str,
     /// Where the layer comes from.
     pub source: &'static str,
-    /// Whether it is beyond the layers that the paper makes dynamic.
+    /// Whether it is beyond the layers that the paper measures dynamic.
     pub extra: bool,
     /// Cin.
     pub in_channels: usize,
@@ -120,6 +120,22 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { extra: true, ..dense("mbv2-last-320-1280x7", LAST, [320, 1280], 7) },
 ];
 
+const RESNEXT: &str = "ResNeXt-50 32×4d, 3×3 stages (Xie et al. 2017), made dynamic in the same way";
+
+const fn grouped(name: &'static str, channels: usize, extent: usize) -> Workload {
+    let layer = spatial(name, channels, extent, SINGLE);
+    Workload { source: RESNEXT, extra: true, groups: 32, ..layer }
+}
+
+/// Grouped layers, of a network that the paper doesn't measure. Asked for by name, or as `resnext50`; `all` doesn't have
+/// them.
+pub const GROUPED_WORKLOADS: &[Workload] = &[
+    grouped("resnext50-128x56", 128, 56),
+    grouped("resnext50-256x28", 256, 28),
+    grouped("resnext50-512x14", 512, 14),
+    grouped("resnext50-1024x7", 1024, 7),
+];
+
 const GPU_LAYER: &str = "a 3×3 layer by which GPU kernels are compared";
 
 /// Layers that only a GPU is measured on: small enough for a software driver, and large enough for a fast one. Asked
@@ -131,7 +147,13 @@ pub const GPU_WORKLOADS: &[Workload] = &[
 
 /// Every workload that can be asked for.
 pub fn known() -> impl Iterator<Item = &'static Workload> {
-    WORKLOADS.iter().chain(GPU_WORKLOADS)
+    WORKLOADS.iter().chain(GROUPED_WORKLOADS).chain(GPU_WORKLOADS)
+}
+
+/// The place of a workload among all, by which tables and plots are sorted; behind the last one for other names.
+#[must_use]
+pub fn position(name: &str) -> usize {
+    known().position(|workload| workload.name == name).unwrap_or(known().count())
 }
 
 impl Workload {
@@ -183,9 +205,15 @@ impl Workload {
     #[must_use]
     pub fn describe(&self) -> String {
         let Self { kernel, in_channels, out_channels, extent, experts, stride, .. } = self;
-        let depthwise = if self.groups > 1 { " depthwise" } else { "" };
+        let (depthwise, groups) = match self.groups {
+            1 => ("", String::new()),
+            groups if groups == *in_channels => (" depthwise", String::new()),
+            groups => ("", format!(", {groups} groups")),
+        };
         let stride = if *stride > 1 { format!(", stride {stride}") } else { String::new() };
-        format!("{kernel}×{kernel}{depthwise} {in_channels}→{out_channels} @{extent}{stride}, K = {experts}")
+        format!(
+            "{kernel}×{kernel}{depthwise} {in_channels}→{out_channels} @{extent}{stride}{groups}, K = {experts}"
+        )
     }
 }
 
@@ -201,7 +229,7 @@ pub fn by_name(name: &str) -> Result<&'static Workload> {
 }
 
 /// The workloads that a name means: a full name, the start of some names up to a dash
-/// (`resnet18`, `mbv2-dw`; extras not included), `paper` (all but the extras), `extras`, `all` or `gpu`.
+/// (`resnet18`, `mbv2-dw`; extras not included), `paper` (all but the extras), `extras`, `all`, `resnext50` or `gpu`.
 ///
 /// # Errors
 /// Where nothing is called that: the message lists what is.
@@ -223,8 +251,10 @@ pub fn select(names: &[String]) -> Result<Vec<&'static Workload>> {
 }
 
 fn group(name: &str) -> Vec<&'static Workload> {
-    if name == "gpu" {
-        return GPU_WORKLOADS.iter().collect();
+    match name {
+        "resnext50" => return GROUPED_WORKLOADS.iter().collect(),
+        "gpu" => return GPU_WORKLOADS.iter().collect(),
+        _ => {}
     }
     let belongs = |workload: &&Workload| match name {
         "all" => true,
@@ -242,7 +272,7 @@ fn group(name: &str) -> Vec<&'static Workload> {
 #[must_use]
 pub fn known_names() -> String {
     let names: Vec<_> = known().map(|w| w.name).collect();
-    let groups = "all, paper, extras, resnet18, mbv2, mbv2-expand, mbv2-project, mbv2-dw, gpu";
+    let groups = "all, paper, extras, resnet18, mbv2, mbv2-expand, mbv2-project, mbv2-dw, resnext50, gpu";
     format!("{} (or a group: {groups})", names.join(", "))
 }
 
@@ -281,7 +311,19 @@ mod tests {
         assert!(names("paper").iter().all(|name| !names("extras").contains(name)));
         assert_eq!(names("paper").len() + names("extras").len(), names("all").len());
         assert_eq!(names("gpu"), ["gpu-64x28", "gpu-256x56"]);
-        assert!(names("gpu").iter().all(|name| !names("all").contains(name)));
+        let grouped = names("resnext50");
+        assert_eq!(grouped, ["resnext50-128x56", "resnext50-256x28", "resnext50-512x14", "resnext50-1024x7"]);
+        for apart in [names("gpu"), grouped].concat() {
+            assert!(["all", "extras"].iter().all(|group| !names(group).contains(&apart)), "{apart}");
+        }
+    }
+
+    #[test]
+    fn layers_are_described_by_their_groups() {
+        let described = |name| by_name(name).unwrap().describe();
+        assert_eq!(described("resnext50-512x14"), "3×3 512→512 @14, 32 groups, K = 4");
+        assert_eq!(described("mbv2-dw-96x112-s2"), "3×3 depthwise 96→96 @112, stride 2, K = 4");
+        assert_eq!(described("mbv2-last-320-1280x7"), "1×1 320→1280 @7, K = 4");
     }
 
     #[test]

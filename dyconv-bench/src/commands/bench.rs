@@ -27,8 +27,8 @@ use crate::workloads::{by_name, check_batch, select};
 /// Arguments of `dyconv bench`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Layers by name or group (all, paper, extras, resnet18, mbv2-dw …), separated by commas; by default paper, with
-    /// --against all
+    /// Layers by name or group (all, paper, extras, resnet18, mbv2-dw, resnext50 …), separated by commas; by default
+    /// paper, with --against all
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub workload: Vec<String>,
     /// Backends, separated by commas: all, simd (the best here), or the names of `dyconv backends`; by default all, with

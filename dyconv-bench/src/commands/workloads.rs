@@ -11,7 +11,7 @@ use crate::workloads::{Workload, select};
 /// Arguments of `dyconv workloads`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Layers by name or group (all, paper, extras, resnet18, mbv2-dw, gpu …), separated by commas
+    /// Layers by name or group (all, paper, extras, resnet18, mbv2-dw, resnext50, gpu …), separated by commas
     #[arg(value_name = "NAMES", value_delimiter = ',', default_value = "all")]
     pub names: Vec<String>,
     /// Print JSON: what another program needs to build the same layers

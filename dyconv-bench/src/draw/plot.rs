@@ -5,7 +5,7 @@ use image::RgbImage;
 use super::text::{Align, Weight};
 use super::{Area, Canvas, Colour, FAINT, INK, RULE};
 use crate::record::{Present, Record, Row};
-use crate::workloads::WORKLOADS;
+use crate::workloads::position;
 
 /// A backend's colour, the same in every plot.
 const COLOURS: [(&str, Colour); 5] = [
@@ -29,8 +29,7 @@ const LIGHT: (Weight, Colour) = (Weight::Light, INK);
 type Key<'a> = (usize, &'a str, usize, u8);
 
 fn key(row: &Row) -> Key<'_> {
-    let position = WORKLOADS.iter().position(|w| w.name == row.workload).unwrap_or(WORKLOADS.len());
-    (position, row.workload, row.batch, row.layout as u8)
+    (position(row.workload), row.workload, row.batch, row.layout as u8)
 }
 
 /// Draws the comparison: filled dots dynamic, hollow ones static.
@@ -177,6 +176,7 @@ fn time(us: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workloads::WORKLOADS;
 
     fn row(median_us: f64, static_median_us: f64) -> Row {
         Row { workload: WORKLOADS[0].name, median_us, static_median_us, ..Row::default() }

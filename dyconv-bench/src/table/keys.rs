@@ -2,7 +2,7 @@
 
 use crate::precision::Storage;
 use crate::record::Row;
-use crate::workloads::WORKLOADS;
+use crate::workloads::position;
 
 /// A property that rows may differ in.
 struct Key {
@@ -88,8 +88,4 @@ pub(super) fn lines<'a>(
 ) -> impl Iterator<Item = Vec<String>> + 'a {
     let previous = std::iter::once(None).chain(rows.iter().map(|row| Some(*row)));
     rows.iter().zip(previous).map(move |(row, previous)| [keys.cells(row, previous), figures(row)].concat())
-}
-
-fn position(workload: &str) -> usize {
-    WORKLOADS.iter().position(|known| known.name == workload).unwrap_or(WORKLOADS.len())
 }

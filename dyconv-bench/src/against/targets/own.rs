@@ -8,9 +8,11 @@ use crate::precision::Storage;
 use crate::record::Row;
 use crate::workloads::by_name;
 
-/// Every one, from a run's rows.
+/// Every one, from a run's rows of the layers that goals are for.
 pub(super) fn targets(chip: Chip, cache_bytes: u64, prototypes: &[Beside], rows: &[Row]) -> Vec<Target> {
-    let rows = Rows(rows);
+    let all = names(&["all"]);
+    let rows: Vec<Row> = rows.iter().filter(|row| all.contains(&row.workload)).cloned().collect();
+    let rows = Rows(&rows);
     [shares_of_peak(chip, prototypes, rows), layouts(rows), threads(rows, cache_bytes), reports(rows)]
         .concat()
 }
@@ -321,6 +323,8 @@ mod tests {
             pair("resnet18-128x28", "direct 14×32", 50.0),
             // 37.7 MB of experts: direct, but beyond the cache.
             pair("resnet18-512x7", "direct 14×32", 100.0),
+            // No goal is for these.
+            pair("resnext50-512x14", "direct 14×32", 1000.0),
         ]
         .concat();
         let targets = of_rows(&rows);
