@@ -10,8 +10,8 @@ struct AttentionParams {
     hidden: u32,
     experts: u32,
     // Threads that share one dot product, powers of two up to 64.
-    hidden_lanes: u32,
-    logit_lanes: u32,
+    hidden_sharers: u32,
+    logit_sharers: u32,
     // Where A2 starts.
     logit_weights: u32,
     is_sigmoid: u32,
@@ -39,10 +39,10 @@ fn attention(
     let hidden = sample * (params.hidden + params.experts);
     let logits = hidden + params.hidden;
     if params.hidden != 0u {
-        dense(place, Dense(params.hidden, params.channels, params.hidden_lanes, 0u, hidden), sample, true);
-        dense(place, Dense(params.experts, params.hidden, params.logit_lanes, params.logit_weights, logits), hidden, false);
+        dense(place, Dense(params.hidden, params.channels, params.hidden_sharers, 0u, hidden), sample, true);
+        dense(place, Dense(params.experts, params.hidden, params.logit_sharers, params.logit_weights, logits), hidden, false);
     } else {
-        dense(place, Dense(params.experts, params.channels, params.logit_lanes, params.logit_weights, logits), sample, false);
+        dense(place, Dense(params.experts, params.channels, params.logit_sharers, params.logit_weights, logits), sample, false);
     }
     squash(place, logits, sample * params.experts);
 }
@@ -50,7 +50,7 @@ fn attention(
 struct Dense {
     rows: u32,
     depth: u32,
-    lanes: u32,
+    sharers: u32,
     weights: u32,
     target_base: u32,
 }
@@ -58,14 +58,14 @@ struct Dense {
 // One matrix times one vector into scratch. The source is the sample's means, or its hidden units:
 // `source` is then where they start in scratch.
 fn dense(place: Place, d: Dense, source: u32, is_hidden: bool) {
-    let thread = place.thread;
-    let lane = thread % d.lanes;
+    let rows_at_once = THREADS / d.sharers;
+    let lane = lane_of(place.thread, rows_at_once, false);
     let from_means = is_hidden || params.hidden == 0u;
-    for (var first = 0u; first < d.rows; first += THREADS / d.lanes) {
-        let row = first + thread / d.lanes;
+    for (var first = 0u; first < d.rows; first += rows_at_once) {
+        let row = first + lane.number;
         var sum = 0.0;
         if row < d.rows {
-            for (var i = lane; i < d.depth; i += d.lanes) {
+            for (var i = lane.sharer; i < d.depth; i += d.sharers) {
                 var value = 0.0;
                 if from_means {
                     value = means[source * params.channels + i];
@@ -75,8 +75,8 @@ fn dense(place: Place, d: Dense, source: u32, is_hidden: bool) {
                 sum += head[d.weights + row * d.depth + i] * value;
             }
         }
-        let total = sum_across(place, sum, thread / d.lanes, lane, THREADS / d.lanes);
-        if lane == 0u && row < d.rows {
+        let total = sum_across(place, sum, lane, rows_at_once);
+        if lane.sharer == 0u && row < d.rows {
             let value = total + head[d.weights + d.rows * d.depth + row];
             scratch[d.target_base + row] = select(value, activate(RELU, 0.0, value), is_hidden);
         }
@@ -105,7 +105,7 @@ fn squash(place: Place, logits: u32, target_base: u32) {
     for (var k = thread; k < params.experts; k += THREADS) {
         sum += softmax_term(scratch[logits + k] - largest);
     }
-    let total = sum_across(place, sum, 0u, thread, 1u);
+    let total = sum_across(place, sum, lane_of(thread, 1u, false), 1u);
     for (var k = thread; k < params.experts; k += THREADS) {
         attention_weights[target_base + k] = softmax_term(scratch[logits + k] - largest) / total;
     }

@@ -2,8 +2,7 @@
 // statistics, the mean of the squared distance from a centre per channel.
 //
 // A workgroup takes `lanes` neighbouring channels of one sample, and the threads of a channel share its
-// pixels. Neighbouring threads take neighbouring elements: channels where those are, pixels otherwise. The
-// sum's tree depends on the shape alone.
+// pixels. The sum's tree depends on the shape alone.
 
 struct PoolParams {
     samples: u32,
@@ -37,34 +36,27 @@ fn pool(
     @builtin(num_workgroups) grid: vec3<u32>,
     place: Place,
 ) {
-    let thread = place.thread;
     let number = workgroup_number(id, grid);
     let sample = number / params.blocks;
     if sample >= params.samples {
         return;
     }
-    let sharers = 64u / params.lanes;
-    var lane = thread / sharers;
-    var sharer = thread % sharers;
-    if params.channels_last != 0u {
-        lane = thread % params.lanes;
-        sharer = thread / params.lanes;
-    }
-    let channel = (number % params.blocks) * params.lanes + lane;
+    let lane = lane_of(place.thread, params.lanes, params.channels_last != 0u);
+    let channel = (number % params.blocks) * params.lanes + lane.number;
     let inside = channel < params.channels;
     var sum = 0.0;
     if inside {
         let start = params.input_base + sample * params.input_sample + channel * params.input_channel;
         let middle = select(0.0, center[min(channel, arrayLength(&center) - 1u)], params.squared != 0u);
-        for (var pixel = params.first_pixel + sharer; pixel < params.end_pixel; pixel += sharers) {
+        for (var pixel = params.first_pixel + lane.sharer; pixel < params.end_pixel; pixel += 64u / params.lanes) {
             let at = start + pixel * params.input_pixel;
             let value = value_of(input[word_of(at)], at);
             let distance = value - middle;
             sum += select(value, distance * distance, params.squared != 0u);
         }
     }
-    var total = sum_across(place, sum, lane, sharer, params.lanes);
-    if inside && sharer == 0u {
+    var total = sum_across(place, sum, lane, params.lanes);
+    if inside && lane.sharer == 0u {
         let index = params.output_base + sample * params.channels + channel;
         if params.first_pixel > 0u {
             total += output[index];

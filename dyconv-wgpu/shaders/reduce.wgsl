@@ -17,34 +17,24 @@ struct ReduceParams {
 @group(0) @binding(1) var<storage, read> input: array<f32>;
 @group(0) @binding(2) var<storage, read_write> output: array<f32>;
 
-var<workgroup> partial: array<f32, 64>;
-
 @compute @workgroup_size(64)
 fn reduce(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) grid: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let column = workgroup_number(id, grid) * params.lanes + thread % params.lanes;
+    let lane = lane_of(thread, params.lanes, true);
+    let column = workgroup_number(id, grid) * params.lanes + lane.number;
     let inside = column < params.columns;
-    let sharer = thread / params.lanes;
     var sum = 0.0;
     if inside {
-        for (var row = sharer; row < params.rows; row += 64u / params.lanes) {
+        for (var row = lane.sharer; row < params.rows; row += 64u / params.lanes) {
             sum += input[params.input_base + row * params.columns + column];
         }
     }
-    partial[thread] = sum;
-    workgroupBarrier();
-    for (var step = 32u; step >= params.lanes; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
-        }
-        workgroupBarrier();
-    }
-    if inside && sharer == 0u {
+    var total = tree_sum(thread, sum, lane, params.lanes);
+    if inside && lane.sharer == 0u {
         let index = params.output_base + column;
-        var total = partial[thread];
         if params.add != 0u {
             total += output[index];
         }

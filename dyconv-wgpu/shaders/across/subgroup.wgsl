@@ -11,9 +11,9 @@ struct Place {
     @builtin(num_subgroups) subgroups: u32,
 }
 
-fn sum_across(place: Place, value: f32, lane: u32, sharer: u32, lanes: u32) -> f32 {
+fn sum_across(place: Place, value: f32, lane: Lane, lanes: u32) -> f32 {
     if lanes > 1u {
-        return tree_sum(place.thread, value, lane, sharer, lanes);
+        return tree_sum(place.thread, value, lane, lanes);
     }
     share(place, subgroupAdd(value));
     var sum = partial[0];

@@ -5,8 +5,8 @@ struct Place {
     @builtin(local_invocation_index) thread: u32,
 }
 
-fn sum_across(place: Place, value: f32, lane: u32, sharer: u32, lanes: u32) -> f32 {
-    return tree_sum(place.thread, value, lane, sharer, lanes);
+fn sum_across(place: Place, value: f32, lane: Lane, lanes: u32) -> f32 {
+    return tree_sum(place.thread, value, lane, lanes);
 }
 
 // The largest value of all threads, for all of them.

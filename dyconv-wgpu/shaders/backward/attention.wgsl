@@ -23,7 +23,6 @@ struct AttentionBackwardParams {
 @group(0) @binding(6) var<storage, read_write> pooled: array<f32>;
 
 const THREADS: u32 = 64u;
-var<workgroup> partial: array<f32, THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn attention_backward(
@@ -58,20 +57,13 @@ fn squash_backward(thread: u32, row: u32, logits: u32) {
     for (var k = thread; k < params.experts; k += THREADS) {
         sum += attention_weights[row + k] * gradient[row + k];
     }
-    partial[thread] = sum;
-    workgroupBarrier();
-    for (var step = THREADS / 2u; step > 0u; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
-        }
-        workgroupBarrier();
-    }
+    let total = tree_sum(thread, sum, lane_of(thread, 1u, false), 1u);
     for (var k = thread; k < params.experts; k += THREADS) {
         let weight = attention_weights[row + k];
         if params.is_sigmoid != 0u {
             units[logits + k] = weight * (1.0 - weight) * gradient[row + k];
         } else {
-            let slope = weight * (gradient[row + k] - partial[0]);
+            let slope = weight * (gradient[row + k] - total);
             // A device may flush a tiny temperature to 0: 0 / 0 must not arise.
             units[logits + k] = select(slope / params.temperature, 0.0, slope == 0.0);
         }

@@ -8,8 +8,6 @@
 @group(0) @binding(2) var<storage, read> input: array<f32>;
 @group(0) @binding(3) var<storage, read_write> output: array<f32>;
 
-var<workgroup> partial: array<f32, 64>;
-
 @compute @workgroup_size(64)
 fn depthwise_kernels_backward(
     @builtin(workgroup_id) id: vec3<u32>,
@@ -24,32 +22,20 @@ fn depthwise_kernels_backward(
         return;
     }
     let lanes = params.row_tiles;
-    let sharers = 64u / lanes;
-    // Neighbouring threads take neighbours in memory.
-    let by_channel = params.gradient_channel == 1u;
-    let lane = select(thread / sharers, thread % lanes, by_channel);
-    let sharer = select(thread % sharers, thread / lanes, by_channel);
+    let lane = lane_of(thread, lanes, params.gradient_channel == 1u);
     let channels = params.groups * params.rows;
-    let channel = workgroup_number(id, grid) % params.column_tiles * lanes + lane;
+    let channel = workgroup_number(id, grid) % params.column_tiles * lanes + lane.number;
     var sum = 0.0;
     if channel < channels {
-        sum = products(part, channel, tap, sharer, sharers);
+        sum = products(part, channel, tap, lane.sharer, 64u / lanes);
     }
-    partial[sharer * lanes + lane] = sum;
-    workgroupBarrier();
-    for (var step = 32u; step >= lanes; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
-        }
-        workgroupBarrier();
-    }
-    if channel < channels && sharer == 0u {
+    var total = tree_sum(thread, sum, lane, lanes);
+    if channel < channels && lane.sharer == 0u {
         let index = part * params.kernel_stride + tap * channels + channel;
         if params.first > 0u {
-            output[index] += partial[lane];
-        } else {
-            output[index] = partial[lane];
+            total += output[index];
         }
+        output[index] = total;
     }
 }
 

@@ -34,8 +34,6 @@ struct SumsParams {
 // Rows of [Σ g], or of [Σ g·ŷ][Σ g].
 @group(0) @binding(5) var<storage, read_write> output: array<f32>;
 
-var<workgroup> partial: array<vec2<f32>, 64>;
-
 @compute @workgroup_size(64)
 fn sums(
     @builtin(workgroup_id) id: vec3<u32>,
@@ -47,14 +45,8 @@ fn sums(
     if sample >= params.samples {
         return;
     }
-    let sharers = 64u / params.lanes;
-    var lane = thread / sharers;
-    var sharer = thread % sharers;
-    if params.channels_last != 0u {
-        lane = thread % params.lanes;
-        sharer = thread / params.lanes;
-    }
-    let channel = number % params.blocks * params.lanes + lane;
+    let lane = lane_of(thread, params.lanes, params.channels_last != 0u);
+    let channel = number % params.blocks * params.lanes + lane.number;
     let normed = params.has_norm != 0u && channel < params.channels;
     var middle = 0.0;
     var deviation = 1.0;
@@ -65,7 +57,7 @@ fn sums(
     var sum = vec2(0.0);
     if channel < params.channels {
         let start = sample * params.channels * params.pixels + channel * params.channel_stride;
-        for (var pixel = params.first_pixel + sharer; pixel < params.end_pixel; pixel += sharers) {
+        for (var pixel = params.first_pixel + lane.sharer; pixel < params.end_pixel; pixel += 64u / params.lanes) {
             let at = start + pixel * params.pixel_stride;
             let g = gradient[params.gradient_base + at];
             sum.x += g;
@@ -74,18 +66,14 @@ fn sums(
             }
         }
     }
-    partial[sharer * params.lanes + lane] = sum;
-    workgroupBarrier();
-    for (var step = 32u; step >= params.lanes; step /= 2u) {
-        if thread < step {
-            partial[thread] += partial[thread + step];
-        }
+    var total = vec2(tree_sum(thread, sum.x, lane, params.lanes), 0.0);
+    if params.has_norm != 0u {
         workgroupBarrier();
+        total.y = tree_sum(thread, sum.y, lane, params.lanes);
     }
-    if channel >= params.padded || sharer != 0u {
+    if channel >= params.padded || lane.sharer != 0u {
         return;
     }
-    let total = partial[lane];
     let index = params.output_base + sample * params.output_row + channel;
     if params.has_norm == 0u {
         write(index, total.x);

@@ -112,9 +112,9 @@ impl TrainKernel {
         let parts: &[&str] = match self {
             Self::Apply => shaders!["exp", "activate", "apply"],
             Self::MoveRunning => shaders!["move_running"],
-            Self::Reduce => shaders!["reduce"],
+            Self::Reduce => shaders!["across/tree", "reduce"],
             Self::ActivateBackward => shaders!["exp", "activate", "backward/activate"],
-            Self::Sums => shaders!["backward/sums"],
+            Self::Sums => shaders!["across/tree", "backward/sums"],
             Self::NormalizeBackward => shaders!["backward/normalize"],
             Self::ConvolveInput => {
                 shaders![
@@ -130,15 +130,17 @@ impl TrainKernel {
             Self::ConvolveKernels => {
                 shaders!["backward/geometry", "backward/products", "backward/convolve_kernels"]
             }
-            Self::DepthwiseKernels => shaders!["backward/geometry", "backward/depthwise_kernels"],
+            Self::DepthwiseKernels => {
+                shaders!["across/tree", "backward/geometry", "backward/depthwise_kernels"]
+            }
             Self::AggregateBackward => shaders!["backward/aggregate"],
-            Self::AttentionBackward => shaders!["backward/attention"],
+            Self::AttentionBackward => shaders!["across/tree", "backward/attention"],
             Self::HeadBackward => shaders!["backward/head"],
             Self::PoolMeanBackward => shaders!["backward/pool_mean"],
             Self::PoolChosen => shaders!["backward/windows", "backward/pool_chosen"],
             Self::PoolMaxBackward => shaders!["backward/windows", "backward/pool_max"],
             Self::MoveParameters => shaders!["step/move"],
-            Self::SumSquares => shaders!["step/groups", "step/squares"],
+            Self::SumSquares => shaders!["across/tree", "step/groups", "step/squares"],
             Self::Constrain => shaders!["step/groups", "step/constrain"],
         };
         parts.join("\n")

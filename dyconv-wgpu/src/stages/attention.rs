@@ -57,8 +57,8 @@ pub(super) fn record(
         channels: channels as u32,
         hidden: hidden as u32,
         experts: experts as u32,
-        hidden_lanes: lanes(hidden),
-        logit_lanes: lanes(experts),
+        hidden_sharers: sharers(hidden),
+        logit_sharers: sharers(experts),
         logit_weights: index("elements of the attention head", first)?,
         is_sigmoid: u32::from(is_sigmoid),
         temperature: temperature as f32,
@@ -77,10 +77,10 @@ pub(super) fn record(
 /// Refuses a head so large that the loops of one invocation might not be run to their ends.
 fn check_steps(stream: &WgpuStream, hidden: usize, channels: usize, experts: usize) -> Result<()> {
     let dense = |rows: usize, depth: usize| {
-        let lanes = lanes(rows);
+        let sharers = sharers(rows);
         // Besides the products, each row takes the halvings of its sum and the loop around them.
-        let row = (depth as u64).div_ceil(u64::from(lanes)) + u64::from(lanes.ilog2()) + 2;
-        (rows as u64).div_ceil(u64::from(THREADS / lanes)) * row
+        let row = (depth as u64).div_ceil(u64::from(sharers)) + u64::from(sharers.ilog2()) + 2;
+        (rows as u64).div_ceil(u64::from(THREADS / sharers)) * row
     };
     let products = match hidden {
         0 => dense(experts, channels),
@@ -91,7 +91,7 @@ fn check_steps(stream: &WgpuStream, hidden: usize, channels: usize, experts: usi
 }
 
 /// Threads that share one row's dot product: all rows at once, if there are few.
-fn lanes(rows: usize) -> u32 {
+fn sharers(rows: usize) -> u32 {
     let rows = rows.clamp(1, THREADS as usize).next_power_of_two();
     THREADS / rows as u32
 }
