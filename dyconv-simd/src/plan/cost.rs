@@ -14,6 +14,11 @@ const STORE: f64 = 4.0;
 /// The same where tiles are turned over first.
 const STORE_TURNED: f64 = 14.0;
 
+/// The same for the tiles of pointwise layers, which have few multiply-adds to hide it; and what it takes to load a vector of
+/// pixels for several channels. Both [of 16 lanes](of_16_lanes).
+const STORE_POINTS: f64 = 24.0;
+const LOAD_PIXELS: f64 = 0.6;
+
 /// What it takes to read a vector of f32s that comes from a second- or third-level cache.
 const READ: f64 = 3.0;
 
@@ -114,6 +119,12 @@ impl Experts {
     }
 }
 
+/// Slots of vectors of 16 lanes, in those of the plan's: a shorter vector is loaded, or turned over, in as much time, in which more
+/// of its multiply-adds fit.
+fn of_16_lanes(slots: f64, traits: Traits) -> f64 {
+    slots * 16.0 / traits.width as f64
+}
+
 /// The slots that arithmetic takes, with all its lanes, filled or not, a copy of the input, and experts from the caches.
 fn work(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits, experts: Experts) -> f64 {
     let [height, width] = geometry.output;
@@ -132,14 +143,14 @@ fn work(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits, ex
             let grid = if as_it_lies { [1, height * width] } else { [height, width] };
             let [rows, columns] = patch(kernel, grid, config, traits);
             let patches = (grid[0].div_ceil(rows) * grid[1].div_ceil(columns)) as f64;
-            let store = if config.layout() == Layout::Nhwc { STORE } else { STORE_TURNED };
+            let store = match (config.layout(), kernel) {
+                (Layout::Nhwc, _) => STORE,
+                (Layout::Nchw, Kernel::Pointwise) => of_16_lanes(STORE_POINTS, traits),
+                (Layout::Nchw, _) => STORE_TURNED,
+            };
             // Loads go beside the multiply-adds, but the fewer of those a step has, the less they hide; least of all
             // where another line begins far away, with every row of taps.
-            let far = if kernel == Kernel::Pointwise && config.layout() == Layout::Nhwc {
-                0.0
-            } else {
-                1.25 / config.kernel_size()[1] as f64
-            };
+            let far = if kernel == Kernel::Pointwise { 0.0 } else { 1.25 / config.kernel_size()[1] as f64 };
             let load = 0.25 + far;
             // A tile of few pixels waits for its own sums.
             let waiting = (LATENCY * blocks.len()) as f64 / vectors as f64 * patches;
@@ -152,10 +163,11 @@ fn work(kernel: Kernel, config: &Config, geometry: &Geometry, traits: Traits, ex
             let channels = config.out_channels() as f64;
             let vectors_at_once = across(config, traits)[1].min(grid[1].div_ceil(traits.width));
             // A tile of few sums waits for them; and each loads its pixels.
+            let load = of_16_lanes(LOAD_PIXELS, traits);
             let step = |block: &Block| {
                 let tiles = block.channels.div_ceil(traits.across[0]);
                 let waiting = LATENCY * tiles / vectors_at_once;
-                block.channels.max(waiting) as f64 + 0.75 * tiles as f64
+                block.channels.max(waiting) as f64 + load * tiles as f64
             };
             let step: f64 = blocks.iter().map(step).sum();
             let store = if config.layout() == Layout::Nchw { STORE } else { STORE_TURNED };

@@ -378,6 +378,32 @@ mod tests {
         assert_eq!([kernel(Layout::Nhwc), kernel(Layout::Nchw)], [Kernel::Grouped, Kernel::Across]);
     }
 
+    /// What was faster by at least 2 %.
+    #[test]
+    fn channels_first_pointwise_tiles_are_turned_over_where_sums_are_long_enough_to_pay() {
+        let kernel = |inputs, outputs, image, traits| {
+            let dynamic = Options::new(inputs, outputs).experts(4).attention(Attention::Given);
+            choose(dynamic, image, traits).kernel
+        };
+        for traits in [AVX512, AVX2] {
+            for (inputs, outputs, image) in [(384, 96, 14), (512, 512, 14), (160, 960, 7)] {
+                let taken = kernel(inputs, outputs, image, traits);
+                assert_eq!(taken, Kernel::Pointwise, "{inputs} to {outputs} at {image}");
+            }
+            for (inputs, outputs, image) in
+                [(96, 576, 14), (128, 64, 14), (96, 24, 56), (128, 128, 28), (256, 20, 14)]
+            {
+                let taken = kernel(inputs, outputs, image, traits);
+                assert_eq!(taken, Kernel::Across, "{inputs} to {outputs} at {image}");
+            }
+        }
+        assert_eq!(kernel(192, 64, 14, AVX2), Kernel::Pointwise);
+        assert_eq!(
+            [AVX512, AVX2].map(|traits| kernel(512, 128, 28, traits)),
+            [Kernel::Across, Kernel::Pointwise]
+        );
+    }
+
     #[test]
     fn tiles_are_small_where_experts_come_from_memory_or_outputs_are_few() {
         let square = |channels| Options::new(channels, channels).kernel_size([3, 3]).padding(Padding::Same);
