@@ -1,7 +1,7 @@
-// Step 4 where every group has one input channel: a unit is one output pixel of a channel.
+// Step 4 where every group has one input channel, by windows. A block is one output channel.
 // Kernels lie as [tap][channel], so that channels-last neighbours read neighbours.
 
-@group(0) @binding(1) var<storage, read> input: array<Word>;
+const ROWS: u32 = 1u;
 
 @compute @workgroup_size(64)
 fn depthwise(
@@ -12,28 +12,20 @@ fn depthwise(
     finish_outputs(workgroup_number(id, grid), place);
 }
 
-fn finish_unit(sample: u32, channel: u32, pixel: u32, terms: Terms) -> f32 {
+// Where a block's weights start in a kernel.
+fn first_weight(channel: u32) -> u32 {
+    return channel;
+}
+
+fn add_tap(
+    sums: ptr<function, Sums>,
+    kernel: u32,
+    weights: u32,
+    tap: u32,
+    at: vec4<u32>,
+    inside: vec4<bool>,
+) {
     let channels = params.groups * params.rows;
-    let taps = sample / params.samples * params.kernel_stride + channel;
-    let input_pixels = params.input_height * params.input_width;
-    let start = params.input_base + sample * params.groups * input_pixels
-        + channel / params.rows * params.input_channel;
-    let top = i32(pixel / params.output_width * params.stride_height) - params.padding_top;
-    let left = i32(pixel % params.output_width * params.stride_width) - params.padding_left;
-    var sum = 0.0;
-    for (var ky = params.first / params.kernel_width; ky < params.end / params.kernel_width; ky++) {
-        let y = top + i32(ky * params.dilation_height);
-        if y < 0 || y >= i32(params.input_height) {
-            continue;
-        }
-        for (var kx = 0u; kx < params.kernel_width; kx++) {
-            let x = left + i32(kx * params.dilation_width);
-            if x >= 0 && x < i32(params.input_width) {
-                let at = start + (u32(y) * params.input_width + u32(x)) * params.input_pixel;
-                sum += kernel_floats[taps + (ky * params.kernel_width + kx) * channels]
-                    * value_of(input[word_of(at)], at);
-            }
-        }
-    }
-    return finish(sum, terms, place_of(sample, channel, pixel));
+    let weight = kernel_floats[kernel * params.kernel_stride + weights + tap * channels];
+    (*sums)[0] += weight * select(vec4(0.0), four_inputs(at), inside);
 }

@@ -1,5 +1,6 @@
 //! What tests can force a plan to choose.
 
+use crate::narrow::Block;
 use crate::tile::Tile;
 
 /// What tests, and only tests, can force, wherever it fits, so that it is checked on small shapes.
@@ -14,8 +15,10 @@ pub enum Choice {
     Large,
     /// Tiles of 32 × 32.
     Small,
-    /// Tiles of 16 × 64.
-    Flat,
+    /// Blocks of 4 output channels × 4 pixels, each by one thread.
+    NarrowQuad,
+    /// Blocks of 8 × 4.
+    NarrowPanel,
     /// Input gathered product by product.
     Any,
     /// Input gathered tap by tap, however few channels there are.
@@ -40,12 +43,13 @@ pub enum Choice {
 
 impl Choice {
     /// Every one.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Deep,
         Self::Huge,
         Self::Large,
         Self::Small,
-        Self::Flat,
+        Self::NarrowQuad,
+        Self::NarrowPanel,
         Self::Any,
         Self::Taps,
         Self::Aggregated,
@@ -65,7 +69,15 @@ impl Choice {
             Self::Huge | Self::WinogradHuge => Some(Tile::HUGE),
             Self::Large => Some(Tile::LARGE),
             Self::Small => Some(Tile::SMALL),
-            Self::Flat => Some(Tile::FLAT),
+            _ => None,
+        }
+    }
+
+    /// The block, of a choice of blocks.
+    pub(crate) fn block(self) -> Option<Block> {
+        match self {
+            Self::NarrowQuad => Some(Block::Quad),
+            Self::NarrowPanel => Some(Block::Panel),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ mod train;
 
 use std::fmt;
 
+use crate::narrow::{Block, PIXELS};
 use crate::stored::Stored;
 use crate::tile::Tile;
 use crate::values::Values;
@@ -26,6 +27,7 @@ pub(crate) enum Kernel {
     WinogradInput(Size, Values),
     WinogradOutput(Size, Source, Outputs, Values),
     Depthwise(Outputs, Values),
+    Narrow(Narrow),
     Moments,
     Normalize,
     Train(TrainKernel),
@@ -51,6 +53,15 @@ pub(crate) struct Convolution {
     pub(crate) tile: Tile,
     pub(crate) gather: Gather,
     pub(crate) source: Source,
+    pub(crate) stored: Stored,
+    pub(crate) values: Values,
+}
+
+/// A convolution of narrow groups: what a thread computes, and how experts and activations are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Narrow {
+    pub(crate) block: Block,
+    pub(crate) outputs: Outputs,
     pub(crate) stored: Stored,
     pub(crate) values: Values,
 }
@@ -108,6 +119,10 @@ impl Kernel {
             all.extend(Size::ALL.map(|size| Self::WinogradInput(size, values)));
             for outputs in [Outputs::Each].into_iter().chain(Across::ALL.map(Outputs::Summed)) {
                 all.push(Self::Depthwise(outputs, values));
+                for block in Block::ALL {
+                    let stored = Stored::ALL.into_iter().filter(|&stored| values.goes_with(stored));
+                    all.extend(stored.map(|stored| Self::Narrow(Narrow { block, outputs, stored, values })));
+                }
                 for source in [Source::Kernels, Source::Experts] {
                     all.push(Self::Join(source, outputs, values));
                     all.extend(Size::ALL.map(|size| Self::WinogradOutput(size, source, outputs, values)));
@@ -159,6 +174,7 @@ impl Kernel {
             Self::WinogradInput(..) => "winograd_input",
             Self::WinogradOutput(..) => "winograd_output",
             Self::Depthwise(..) => "depthwise",
+            Self::Narrow(_) => "narrow",
             Self::Moments => "moments",
             Self::Normalize => "normalize_batch",
             Self::Train(kernel) => kernel.entry_point(),
@@ -174,7 +190,7 @@ impl Kernel {
             Self::Convert(..) => "convert",
             Self::Attention(_) => "attention",
             Self::Aggregate(_) | Self::WinogradKernels(..) => "aggregate",
-            Self::Convolve(_) | Self::Join(..) | Self::Depthwise(..) => "convolve",
+            Self::Convolve(_) | Self::Join(..) | Self::Depthwise(..) | Self::Narrow(_) => "convolve",
             Self::WinogradInput(..) | Self::WinogradOutput(..) => "convolve",
             Self::Moments | Self::Normalize => "normalize",
             Self::Train(kernel) => kernel.stage(),
@@ -194,7 +210,7 @@ impl Kernel {
             Self::Convolve(Convolution { source, .. })
             | Self::Join(source, ..)
             | Self::WinogradOutput(_, source, ..) => source.storage(),
-            Self::Depthwise(..) => Source::Kernels.storage(),
+            Self::Depthwise(..) | Self::Narrow(_) => Source::Kernels.storage(),
             Self::Train(kernel) => kernel.storage(),
         }
     }
@@ -216,10 +232,18 @@ impl Kernel {
         const ACTIVATE: &str = include_str!("../shaders/activate.wgsl");
         const EPILOGUE: &str = include_str!("../shaders/epilogue.wgsl");
         let finishing = |values: Values| [GRID, EXP, ACTIVATE, values.load(), values.store(), EPILOGUE];
-        let unit_by_unit = |source: Source, outputs: Outputs, values: Values, own: &[&'static str]| {
-            let [across, outputs] = outputs.wgsl();
-            let parts = [Stored::F32.wgsl(), source.wgsl(), across, outputs];
-            [&finishing(values), &parts[..], own].concat()
+        const BLOCKS: &str = include_str!("../shaders/outputs/blocks.wgsl");
+        let unit_by_unit =
+            |stored: Stored, source: Source, outputs: Outputs, values: Values, own: &[&'static str]| {
+                let [across, outputs] = outputs.wgsl();
+                let parts = [stored.wgsl(), source.wgsl(), across, BLOCKS, outputs];
+                [&finishing(values), &parts[..], own].concat()
+            };
+        let by_windows = |stored: Stored, outputs: Outputs, values: Values, own: [&'static str; 2]| {
+            const COLUMNS: &str = include_str!("../shaders/columns.wgsl");
+            const PLACES: &str = include_str!("../shaders/gather/places.wgsl");
+            let parts = [COLUMNS, PLACES, include_str!("../shaders/window.wgsl")];
+            unit_by_unit(stored, Source::Kernels, outputs, values, &[&parts[..], &own].concat())
         };
         let parts: Vec<&str> = match self {
             Self::Pool(across, values) => {
@@ -238,7 +262,7 @@ impl Kernel {
                 return convolution.tile.unroll(&module(&convolution.parts(&finishing(convolution.values))));
             }
             Self::Join(source, outputs, values) => {
-                unit_by_unit(source, outputs, values, &[include_str!("../shaders/join.wgsl")])
+                unit_by_unit(Stored::F32, source, outputs, values, &[include_str!("../shaders/join.wgsl")])
             }
             Self::WinogradKernels(size, stored) => {
                 vec![stored.wgsl(), GRID, size.wgsl(), include_str!("../shaders/winograd/kernels.wgsl")]
@@ -248,10 +272,13 @@ impl Kernel {
             }
             Self::WinogradOutput(size, source, outputs, values) => {
                 let own = [size.wgsl(), include_str!("../shaders/winograd/output.wgsl")];
-                unit_by_unit(source, outputs, values, &own)
+                unit_by_unit(Stored::F32, source, outputs, values, &own)
             }
             Self::Depthwise(outputs, values) => {
-                unit_by_unit(Source::Kernels, outputs, values, &[include_str!("../shaders/depthwise.wgsl")])
+                by_windows(Stored::F32, outputs, values, ["", include_str!("../shaders/depthwise.wgsl")])
+            }
+            Self::Narrow(Narrow { block, outputs, stored, values }) => {
+                by_windows(stored, outputs, values, [block.wgsl(), include_str!("../shaders/narrow.wgsl")])
             }
             Self::Moments => vec![GRID, include_str!("../shaders/moments.wgsl")],
             Self::Normalize => vec![GRID, EXP, ACTIVATE, include_str!("../shaders/normalize.wgsl")],
@@ -271,13 +298,14 @@ fn module(parts: &[&str]) -> String {
 impl Convolution {
     fn parts(self, finishing: &[&'static str]) -> Vec<&'static str> {
         const COLUMNS: &str = include_str!("../shaders/columns.wgsl");
+        const NEIGHBOURS: &str = include_str!("../shaders/gather/neighbours.wgsl");
         const PRODUCTS: &str = include_str!("../shaders/products.wgsl");
         const PLACES: &str = include_str!("../shaders/gather/places.wgsl");
         let finding: &[&str] = match self.gather {
             Gather::Points => &[],
-            Gather::Taps => &[COLUMNS, PLACES],
-            Gather::Quads => &[COLUMNS, PRODUCTS],
-            Gather::Any => &[COLUMNS, PRODUCTS, PLACES],
+            Gather::Taps => &[COLUMNS, NEIGHBOURS, PLACES],
+            Gather::Quads => &[COLUMNS, NEIGHBOURS, PRODUCTS],
+            Gather::Any => &[COLUMNS, NEIGHBOURS, PRODUCTS, PLACES],
         };
         let own = [self.gather.wgsl(), include_str!("../shaders/convolve.wgsl")];
         [&[self.stored.wgsl(), self.source.wgsl()], finishing, finding, &own].concat()
@@ -344,6 +372,7 @@ impl fmt::Display for Kernel {
             Self::Convolve(Convolution { tile, .. }) => {
                 write!(f, "tiled {}×{}×{}", tile.rows, tile.columns, tile.depth)
             }
+            Self::Narrow(Narrow { block, .. }) => write!(f, "narrow {}×{PIXELS}", block.rows()),
             _ => f.write_str(self.entry_point()),
         }
     }

@@ -34,16 +34,18 @@
 //!   [`finish_timed`](WgpuBackend::finish_timed) says how long each kernel took.
 //! - A [`WgpuTensor`] is a handle. The last clone's drop gives its buffer back, at once to later commands of
 //!   the same stream and to others once that stream was submitted.
-//! - Per layer at most four kernels run: pool, attention, aggregate and convolve, the last one with bias, batch
-//!   norm, residual and activation in its epilogue. Where few tiles share a kernel, they aggregate experts as they
-//!   load them; where there are few tiles, several workgroups share an output's sum, and where it is too long for one dispatch
-//!   several take it in turn: a fifth kernel then joins its parts in a fixed order. 3×3 layers of many channels and pixels go by Winograd's tiles: their kernels and input are
-//!   transformed, multiplied as a 1×1 convolution, and transformed back. Batch norm that isn't folded takes one more
-//!   kernel, and the batch's statistics four. A layer asked to [emit sums](dyconv_core::Call::emit_sums) has whichever
-//!   kernel finishes its outputs (tiles, depthwise, Winograd's last, the one that joins parts) add them, so that the
-//!   next layer's pool is a small reduction. It is a pass over the output only where outputs aren't final then (batch norm
-//!   that isn't folded, an activation whose input is kept for training), and where reading them again costs less than
-//!   padding tiles to whole samples would, in a static layer.
+//! - Per layer at most four kernels run: pool, attention, aggregate and convolve, the last one with bias, batch norm,
+//!   residual and activation in its epilogue. Where few tiles share a kernel, they aggregate experts as they load
+//!   them; where there are few tiles, several workgroups share an output's sum, and where it is too long for one
+//!   dispatch several take it in turn: a fifth kernel then joins its parts in a fixed order. Depthwise layers, and
+//!   groups (or layers) of few output channels, go without tiles: a thread keeps some outputs in registers. 3×3
+//!   layers of many channels and pixels go by Winograd's tiles: their kernels and input are transformed, multiplied
+//!   as a 1×1 convolution, and transformed back. Batch norm that isn't folded takes one more kernel, and the batch's
+//!   statistics four. A layer asked to [emit sums](dyconv_core::Call::emit_sums) has whichever kernel finishes its
+//!   outputs (tiles, depthwise, that of narrow groups, Winograd's last, the one that joins parts) add them, so that
+//!   the next layer's pool is a small reduction. It is a pass over the output only where outputs aren't final then
+//!   (batch norm that isn't folded, an activation whose input is kept for training), and where reading them again
+//!   costs less than padding tiles to whole samples would, in a static layer.
 //! - Which tile, and how the rest is done, is chosen from configuration, shape and limits, never by timing;
 //!   `plan` says it in words and figures. Activation, stride, padding and so on are uniforms: a pipeline is made when
 //!   first needed, and serves many layers.
@@ -95,6 +97,7 @@ mod kernel;
 mod layer;
 mod limits;
 mod memory;
+mod narrow;
 mod origin;
 mod pack;
 mod params;

@@ -4,9 +4,10 @@
 use dyconv_core::{Accuracy, Config, Geometry, Layout, Prepared, Result, Shape};
 
 use crate::choice::Choice;
-use crate::kernel::{Convolution, Gather, Kernel, Outputs, Source};
+use crate::kernel::{Convolution, Gather, Kernel, Narrow, Outputs, Source};
 use crate::layer::WgpuLayer;
 use crate::limits::{ELEMENT, LOOP_STEPS, Limits, Rates, Split, exceeded, index};
+use crate::narrow::{self, Block};
 use crate::pack::Packing;
 use crate::stored::Stored;
 use crate::tile::Tile;
@@ -66,10 +67,11 @@ fn choose(
     if config.is_depthwise() {
         return problem.depthwise(emits);
     }
-    match problem.winograd(emits)? {
-        Some(plan) => Ok(plan),
-        None => problem.tiled(emits),
+    if let Some(plan) = problem.winograd(emits)? {
+        return Ok(plan);
     }
+    let tiled = problem.tiled(emits)?;
+    Ok(problem.narrow(&tiled, emits)?.unwrap_or(tiled))
 }
 
 /// Kernels compute positions in the padded input with signed 32 bits.
@@ -96,17 +98,45 @@ struct Problem<'a> {
 
 impl Problem<'_> {
     fn depthwise(&self, emits: bool) -> Result<Plan> {
-        let width = self.config.kernel_size()[1] as u64;
-        if width > u64::from(LOOP_STEPS) {
-            return Err(exceeded("width of a depthwise kernel", width, u64::from(LOOP_STEPS)));
+        let (steps, most) = (row_steps(self.config), u64::from(LOOP_STEPS));
+        if steps > most {
+            return Err(exceeded("loop steps of a depthwise kernel's row", steps, most));
         }
+        self.by_windows(|outputs| Kernel::Depthwise(outputs, self.values), emits)
+    }
+
+    /// The plan by blocks of narrow groups, where they fit and cost less than tiles: in products of a thread, those of rows
+    /// and of steps that are only padding included, as long as [`Tile::time`] and [`Block::time`] say that each takes.
+    fn narrow(&self, tiled: &Plan, emits: bool) -> Result<Option<Plan>> {
+        let Kernel::Convolve(Convolution { tile, gather, .. }) = tiled.kernel else { return Ok(None) };
+        let [rows, groups] = [self.config.out_channels_per_group(), self.config.groups()];
+        let (samples, pixels) = (tiled.split.largest().max(1), self.output.pixels());
+        let (cheapest, time) = Block::choose(rows, pixels, samples * groups, self.limits);
+        let by_blocks = time * self.config.reduction_len() as f64;
+        let [columns, kernels] = if tiled.shares { [samples * pixels, 1] } else { [pixels, samples] };
+        let products = steps(self.config, tile, gather) as f64 * f64::from(tile.depth);
+        let by_tiles = tile.time(rows, columns, kernels * groups, self.limits) * products
+            / f64::from(tiled.slices.unwrap_or(1));
+        let wanted = match self.limits.forced {
+            None => (rows <= narrow::MOST_ROWS && by_blocks < by_tiles).then_some(cheapest),
+            Some(choice) => choice.block(),
+        };
+        let fits = row_steps(self.config) <= u64::from(LOOP_STEPS);
+        // What was aggregated is floats.
+        let stored = if self.is_static() { self.stored } else { Stored::F32 };
+        let plan = |block| {
+            let kernel = |outputs| Kernel::Narrow(Narrow { block, outputs, stored, values: self.values });
+            self.by_windows(kernel, emits)
+        };
+        wanted.filter(|_| fits).map(plan).transpose()
+    }
+
+    /// The plan by a kernel that walks over windows.
+    fn by_windows(&self, kernel: impl FnOnce(Outputs) -> Kernel, emits: bool) -> Result<Plan> {
         let split = if self.is_static() { self.parts()? } else { self.parts_with_kernels()? };
-        let is_long = self.config.taps() > taps_at_once(width as u32) as usize;
+        let is_long = self.config.taps() as u64 > u64::from(taps_at_once(self.config));
         Ok(Plan {
-            kernel: Kernel::Depthwise(
-                if emits { Outputs::Summed(self.limits.across) } else { Outputs::Each },
-                self.values,
-            ),
+            kernel: kernel(if emits { Outputs::Summed(self.limits.across) } else { Outputs::Each }),
             split,
             shares: self.is_static(),
             slices: is_long.then_some(1),
@@ -342,187 +372,18 @@ pub(crate) fn steps_at_once(tile: Tile) -> u32 {
     LOOP_STEPS / tile.depth
 }
 
-/// Taps of a depthwise kernel that one dispatch takes: whole rows, each a step itself besides those of its taps.
-pub(crate) fn taps_at_once(kernel_width: u32) -> u32 {
-    (LOOP_STEPS / (kernel_width + 1)).max(1) * kernel_width
+/// Taps that one dispatch takes of a kernel that walks over windows: whole rows.
+pub(crate) fn taps_at_once(config: &Config) -> u32 {
+    let rows = u64::from(LOOP_STEPS) / row_steps(config);
+    (rows as u32).max(1).saturating_mul(config.kernel_size()[1] as u32)
+}
+
+/// Loop steps of a row of the kernel there: its own, one for each tap, and at each of them one for every input channel and
+/// the vec4s of its weights, where a group has several channels.
+pub(crate) fn row_steps(config: &Config) -> u64 {
+    let depth = if config.is_depthwise() { 0 } else { config.in_channels_per_group() as u64 };
+    (config.kernel_size()[1] as u64).saturating_mul(1 + 3 * depth).saturating_add(1)
 }
 
 #[cfg(test)]
-mod tests {
-    use dyconv_core::{Attention, Options, Padding};
-
-    use super::*;
-    use crate::pack::Packing;
-
-    fn plan(options: Options, [n, c, h, w]: [usize; 4], stored: Stored, emits: bool) -> Plan {
-        let config = options.build().unwrap();
-        let limits = Limits::new(&wgpu::Limits::default());
-        let input = Shape::new(n, c, h, w).unwrap();
-        super::choose(&limits, &config, (stored, Values::F32), &Packing::new(&config), input, emits).unwrap()
-    }
-
-    fn dynamic(inputs: usize, outputs: usize, kernel: usize) -> Options {
-        let options = Options::new(inputs, outputs).kernel_size([kernel; 2]).padding(Padding::Same);
-        options.experts(4).attention(Attention::Given)
-    }
-
-    fn convolution(plan: Plan) -> Convolution {
-        let Kernel::Convolve(convolution) = plan.kernel else { panic!("{plan:?}") };
-        convolution
-    }
-
-    #[test]
-    fn input_is_found_in_the_largest_loads_that_fit() {
-        let gather = |options, shape| convolution(plan(options, shape, Stored::F32, false)).gather;
-        assert_eq!(gather(dynamic(64, 64, 3), [1, 64, 28, 28]), Gather::Taps);
-        assert_eq!(gather(dynamic(3, 64, 7), [1, 3, 32, 32]), Gather::Any);
-        assert_eq!(gather(dynamic(3, 64, 1), [1, 3, 7, 7]), Gather::Taps);
-        assert_eq!(gather(dynamic(64, 64, 1), [1, 64, 28, 28]), Gather::Points);
-        assert_eq!(gather(dynamic(64, 64, 1), [1, 64, 7, 7]), Gather::Taps);
-        let last = dynamic(64, 64, 3).layout(Layout::Nhwc);
-        assert_eq!(gather(last, [1, 64, 28, 28]), Gather::Quads);
-        assert_eq!(gather(dynamic(18, 64, 3).layout(Layout::Nhwc), [1, 18, 28, 28]), Gather::Any);
-    }
-
-    #[test]
-    fn larger_tiles_are_taken_only_where_limits_allow() {
-        let tile = |invocations, workgroup_bytes, forced| {
-            let config = dynamic(64, 256, 5).build().unwrap();
-            let defaults = Limits::new(&wgpu::Limits::default());
-            let limits = Limits { invocations, workgroup_bytes, forced, ..defaults };
-            let input = Shape::new(32, 64, 56, 56).unwrap();
-            let plan = super::choose(
-                &limits,
-                &config,
-                (Stored::F32, Values::F32),
-                &Packing::new(&config),
-                input,
-                false,
-            )
-            .unwrap();
-            convolution(plan).tile
-        };
-        assert_eq!(tile(1024, 48 << 10, None), Tile::DEEP);
-        assert_eq!(tile(256, 16 << 10, None), Tile::HUGE);
-        assert_eq!(tile(128, 48 << 10, None), Tile::LARGE);
-        // What is forced must fit, too.
-        assert_eq!(tile(256, 32 << 10, Some(Choice::Deep)), Tile::DEEP);
-        assert_eq!(tile(256, 16 << 10, Some(Choice::Deep)), Tile::HUGE);
-        assert_eq!(tile(64, 16 << 10, Some(Choice::Huge)), Tile::LARGE);
-    }
-
-    #[test]
-    fn experts_are_aggregated_by_tiles_where_few_of_them_share_a_kernel() {
-        let is_fused = |shape, stored| plan(dynamic(512, 512, 3), shape, stored, false).is_fused();
-        assert!(is_fused([32, 512, 4, 4], Stored::F32));
-        assert!(!is_fused([32, 512, 28, 28], Stored::F32));
-        // 16 bits make reading experts again cheaper.
-        assert!(!is_fused([32, 512, 7, 7], Stored::F32));
-        assert!(is_fused([32, 512, 7, 7], Stored::F16));
-        let of_static = Options { experts: 1, attention: None, ..dynamic(512, 512, 3) };
-        assert!(!plan(of_static, [32, 512, 4, 4], Stored::F32, false).is_fused());
-    }
-
-    /// What was fastest on llvmpipe, or within a few per cent of it.
-    #[test]
-    fn a_software_adapter_goes_by_what_was_measured_there() {
-        let chosen = |options: Options, shape: [usize; 4]| {
-            let config = options.build().unwrap();
-            let defaults = Limits::new(&wgpu::Limits::default());
-            let limits = Limits { busy_threads: 64, rates: Rates::SOFTWARE, ..defaults };
-            let input = Shape::new(shape[0], shape[1], shape[2], shape[3]).unwrap();
-            let plan = super::choose(
-                &limits,
-                &config,
-                (Stored::F32, Values::F32),
-                &Packing::new(&config),
-                input,
-                false,
-            )
-            .unwrap();
-            (plan.winograd.map(|tiles| tiles.size), plan.is_fused())
-        };
-        let of_static = |options: Options| Options { experts: 1, attention: None, ..options };
-        assert_eq!(chosen(dynamic(256, 256, 3), [2, 256, 14, 14]), (Some(Size::Two), false));
-        assert_eq!(chosen(of_static(dynamic(256, 256, 3)), [2, 256, 14, 14]), (Some(Size::Two), false));
-        assert_eq!(chosen(dynamic(256, 256, 3).stride([2, 2]), [2, 256, 28, 28]), (None, false));
-        assert_eq!(chosen(dynamic(128, 128, 3), [1, 128, 28, 28]), (Some(Size::Four), false));
-        assert_eq!(chosen(dynamic(64, 64, 3), [2, 64, 28, 28]), (Some(Size::Four), false));
-        assert_eq!(chosen(dynamic(512, 512, 3), [1, 512, 7, 7]), (None, true));
-        assert_eq!(chosen(dynamic(128, 128, 3), [4, 128, 6, 6]), (None, false));
-        assert_eq!(chosen(dynamic(256, 512, 1), [2, 256, 7, 7]), (None, false));
-    }
-
-    #[test]
-    fn winograd_is_taken_where_channels_and_pixels_are_many() {
-        let size = |channels, extent, stride: usize| {
-            let options = dynamic(channels, channels, 3).stride([stride; 2]);
-            let plan = plan(options, [32, channels, extent, extent], Stored::F32, false);
-            plan.winograd.map(|tiles| tiles.size)
-        };
-        assert_eq!(size(256, 56, 1), Some(Size::Four));
-        assert_eq!(size(256, 56, 2), None);
-        assert_eq!(size(64, 28, 1), None);
-        assert_eq!(size(512, 7, 1), None);
-        // A static layer's kernels are transformed once for all samples.
-        let of_static = Options { experts: 1, attention: None, ..dynamic(512, 512, 3) };
-        assert!(plan(of_static, [64, 512, 14, 14], Stored::F32, false).winograd.is_some());
-    }
-
-    #[test]
-    fn sums_are_sliced_where_tiles_are_few() {
-        let slices = |batch, channels, extent| {
-            plan(dynamic(channels, channels, 3), [batch, channels, extent, extent], Stored::F32, false).slices
-        };
-        assert!(slices(1, 512, 7) > Some(8));
-        assert_eq!(slices(32, 256, 56), None);
-        // A sum of few steps is left whole.
-        assert_eq!(slices(1, 8, 7), None);
-    }
-
-    #[test]
-    fn sums_too_long_for_a_dispatch_are_parts_to_be_joined() {
-        let slices = |options, shape| plan(options, shape, Stored::F32, false).slices;
-        // 2048 steps of 16 products, and a few more, in so many tiles that one workgroup for each is enough.
-        let many = [64, 2, 56, 56];
-        assert_eq!(slices(dynamic(2, 128, 128), many), None);
-        assert_eq!(slices(dynamic(2, 128, 129), many), Some(1));
-        // 181 rows of 180 taps and one step more.
-        assert_eq!(slices(dynamic(2, 2, 180).groups(2), [1, 2, 28, 28]), None);
-        assert_eq!(slices(dynamic(2, 2, 181).groups(2), [1, 2, 28, 28]), Some(1));
-    }
-
-    #[test]
-    fn whatever_finishes_outputs_emits_their_sums() {
-        let emits = |options, shape| plan(options, shape, Stored::F32, true).emits;
-        // Tiles, slices of them, Winograd's, depthwise.
-        assert!(emits(dynamic(64, 64, 5), [32, 64, 28, 28]));
-        assert!(emits(dynamic(512, 512, 3), [1, 512, 7, 7]));
-        assert!(emits(dynamic(256, 256, 3), [32, 256, 56, 56]));
-        assert!(emits(dynamic(64, 64, 3).groups(64), [1, 64, 28, 28]));
-        // Sums that take several dispatches.
-        assert!(emits(dynamic(64, 64, 23), [32, 64, 28, 28]));
-        assert!(emits(dynamic(64, 64, 182).groups(64), [1, 64, 28, 28]));
-        // Slices of tiles that samples share, which pad too much to emit sums themselves.
-        let of_static = Options { experts: 1, attention: None, ..dynamic(512, 512, 3) };
-        let shared = plan(of_static, [2, 512, 7, 7], Stored::F32, true);
-        assert!(shared.slices > Some(1) && shared.shares && shared.emits, "{shared:?}");
-    }
-
-    #[test]
-    fn static_samples_share_tiles_unless_their_sums_are_wanted() {
-        let of_static = Options { experts: 1, attention: None, ..dynamic(64, 64, 5) };
-        // So many samples that no tile's sums are sliced.
-        let shares = |kernel, extent, emits| {
-            let options = of_static.kernel_size([kernel; 2]);
-            let plan = plan(options, [1024, 64, extent, extent], Stored::F32, emits);
-            assert_eq!(plan.slices, None);
-            (plan.shares, plan.emits)
-        };
-        assert_eq!(shares(5, 56, false), (true, false));
-        assert_eq!(shares(5, 56, true), (false, true));
-        // 49 pixels leave a quarter of each tile empty: more than reading the outputs once takes, unless products are few.
-        assert_eq!(shares(5, 7, true), (true, false));
-        assert_eq!(shares(1, 7, true), (false, true));
-    }
-}
+mod tests;

@@ -6,7 +6,8 @@
 //! | huge | 128×128×16 | 256 | 16 KiB | all that WebGPU promises |
 //! | large | 64×64×16 | 64 | 8 KiB | |
 //! | small | 32×32×16 | 64 | 4 KiB | |
-//! | flat | 16×64×16 | 64 | 5 KiB | |
+//!
+//! Groups that would leave most rows of the small one empty go without ([`narrow`](crate::narrow)).
 
 use dyconv_core::Result;
 
@@ -34,13 +35,11 @@ impl Tile {
     pub(crate) const LARGE: Self = Self::new([64, 64], [8, 8]);
     /// For matrices that wouldn't fill a large one, or make too few of them.
     pub(crate) const SMALL: Self = Self::new([32, 32], [4, 4]);
-    /// For groups of few output channels.
-    pub(crate) const FLAT: Self = Self::new([16, 64], [4, 4]);
 
-    pub(crate) const ALL: [Self; 5] = [Self::DEEP, Self::HUGE, Self::LARGE, Self::SMALL, Self::FLAT];
+    pub(crate) const ALL: [Self; 4] = [Self::DEEP, Self::HUGE, Self::LARGE, Self::SMALL];
 
     /// Those that differ in their rows or columns.
-    const SHAPES: [Self; 4] = [Self::HUGE, Self::LARGE, Self::SMALL, Self::FLAT];
+    const SHAPES: [Self; 3] = [Self::HUGE, Self::LARGE, Self::SMALL];
 
     const fn new([rows, columns]: [u32; 2], [row_block, column_block]: [u32; 2]) -> Self {
         Self { rows, columns, depth: 16, row_block, column_block }
@@ -74,23 +73,26 @@ impl Tile {
     /// Time of one product in it: a larger register tile, and a larger tile, load less per product.
     fn worth(self) -> f64 {
         match self {
-            Self::HUGE => 1.0,
+            Self::HUGE | Self::DEEP => 1.0,
             Self::LARGE => 1.1,
             _ => 1.6,
         }
     }
 
-    /// The cheapest of the tiles that fit the device, for `count` matrices of `rows` output channels and `columns`
-    /// output pixels, padding to whole tiles included, where `busy_threads` run at once: it takes as long as a
-    /// thread's products times the waves in which the threads come.
+    /// Time of one product per output, for `count` matrices of `rows` output channels and `columns` output pixels, padding
+    /// to whole tiles included, where `busy_threads` run at once: as long as a thread's products take, times the waves
+    /// in which the threads come.
+    pub(crate) fn time(self, rows: usize, columns: usize, count: usize, limits: &Limits) -> f64 {
+        let tiles = rows.div_ceil(self.rows as usize) as f64
+            * columns.div_ceil(self.columns as usize) as f64
+            * count as f64;
+        let waves = (tiles * f64::from(self.threads()) / f64::from(limits.busy_threads)).ceil();
+        waves * f64::from(self.row_block * self.column_block) * self.worth()
+    }
+
+    /// The cheapest of the tiles that fit the device.
     pub(crate) fn choose(rows: usize, columns: usize, count: usize, limits: &Limits) -> Result<Self> {
-        let time = |tile: Self| {
-            let tiles = rows.div_ceil(tile.rows as usize) as f64
-                * columns.div_ceil(tile.columns as usize) as f64
-                * count as f64;
-            let waves = (tiles * f64::from(tile.threads()) / f64::from(limits.busy_threads)).ceil();
-            waves * f64::from(tile.row_block * tile.column_block) * tile.worth()
-        };
+        let time = |tile: Self| tile.time(rows, columns, count, limits);
         let fitting = Self::SHAPES.into_iter().filter(|tile| tile.fits(limits));
         fitting.min_by(|&a, &b| time(a).total_cmp(&time(b))).ok_or_else(|| {
             let small = Self::SMALL;
@@ -154,7 +156,6 @@ mod tests {
         assert_eq!(choose(24, 14 * 14), Tile::SMALL);
         assert_eq!(choose(512, 7 * 7), Tile::LARGE);
         assert_eq!(choose(96, 4), Tile::SMALL);
-        assert_eq!(choose(8, 56 * 56), Tile::FLAT);
         assert_eq!(choose(1, 1), Tile::SMALL);
     }
 

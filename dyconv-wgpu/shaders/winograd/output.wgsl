@@ -1,6 +1,8 @@
 // Step 4 by Winograd, last part: transforms the products back and finishes the outputs. A unit is one tile of a
 // channel.
 
+const ROWS: u32 = 1u;
+
 @group(0) @binding(1) var<storage, read> products: array<f32>;
 
 @compute @workgroup_size(64)
@@ -13,7 +15,7 @@ fn winograd_output(
 }
 
 // Gives the sum of the tile's outputs.
-fn finish_unit(sample: u32, channel: u32, tile: u32, terms: Terms) -> f32 {
+fn finish_unit(sample: u32, channel: u32, tile: u32) -> array<f32, ROWS> {
     let channels = params.groups * params.rows;
     var columns: array<array<f32, TILE>, POINTS>;
     for (var x = 0u; x < POINTS; x++) {
@@ -32,6 +34,7 @@ fn finish_unit(sample: u32, channel: u32, tile: u32, terms: Terms) -> f32 {
     let height = params.pixels / params.output_width;
     let top = tile / params.tiles_across * TILE;
     let left = tile % params.tiles_across * TILE;
+    let terms = terms_of(sample / params.samples, channel);
     let start = place_of(sample, channel, 0u);
     var sum = 0.0;
     for (var y = 0u; y < TILE; y++) {
@@ -47,5 +50,5 @@ fn finish_unit(sample: u32, channel: u32, tile: u32, terms: Terms) -> f32 {
             }
         }
     }
-    return sum;
+    return array<f32, ROWS>(sum);
 }

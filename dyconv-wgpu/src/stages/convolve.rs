@@ -5,11 +5,12 @@ use std::ops::Range;
 use dyconv_core::{Activation, CheckedCall, Layout, Prepared, Result};
 
 use super::outputs::{self, Means, Units};
-use super::{elementwise, pool, winograd};
-use crate::kernel::{Convolution, Gather, Kernel, Outputs, Source};
+use super::{pool, winograd};
+use crate::kernel::{Convolution, Gather, Kernel, Narrow, Outputs, Source};
 use crate::layer::WgpuLayer;
 use crate::limits::{index, steps};
 use crate::memory::Allocation;
+use crate::narrow::PIXELS;
 use crate::params::{
     CONTINUES, ConvolveParams, EMITS, HAS_BIAS, HAS_NORM, HAS_RESIDUAL, IS_PART, activation_code,
 };
@@ -94,7 +95,15 @@ pub(super) fn record(
         (Kernel::Convolve(convolution), None) => {
             tiled(stream, layer, (convolution, plan.slices), params, bindings, means)
         }
-        _ => depthwise(stream, layer, plan.slices, params, bindings, means),
+        (Kernel::Narrow(narrow), _) => {
+            let kernel = |outputs| Kernel::Narrow(Narrow { outputs, ..narrow });
+            let rows = narrow.block.rows();
+            by_windows(stream, layer, (kernel, rows), plan.slices, params, bindings, means)
+        }
+        _ => {
+            let kernel = |outputs| Kernel::Depthwise(outputs, layer.values);
+            by_windows(stream, layer, (kernel, 1), plan.slices, params, bindings, means)
+        }
     }
 }
 
@@ -191,27 +200,30 @@ fn tiled(
     pool::mean_of_sums(stream, &sums, extents, means)
 }
 
-/// Output by output; in one slice, whole rows of the kernel at a time, if it has too many taps.
-fn depthwise(
+/// Unit by unit, over windows, by a kernel with so many rows to a block; in one slice, whole rows of taps at a time, if there
+/// are too many.
+fn by_windows(
     stream: &mut WgpuStream,
     layer: &WgpuLayer,
+    (kernel, rows): (impl Fn(Outputs) -> Kernel, u32),
     slices: Option<u32>,
     mut params: ConvolveParams,
     bindings: Bindings,
     means: Option<Means<'_>>,
 ) -> Result<()> {
-    let kernel = |outputs| Kernel::Depthwise(outputs, layer.values);
-    let taps = index("products of one output", layer.config().reduction_len())?;
+    let taps = index("taps of a kernel", layer.config().taps())?;
+    // Those of all taps, and of finishing each output.
+    let steps =
+        u64::from(params.kernel_height) * plan::row_steps(layer.config()) + u64::from(rows * (PIXELS + 1));
+    let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+    let units = Units { rows, count: params.pixels.div_ceil(PIXELS), steps };
     if let Some(slices) = slices {
-        (params.slices, params.units) = (slices, params.pixels);
-        let at_once = plan::taps_at_once(params.kernel_width);
+        (params.slices, params.units) = (slices, units.count);
+        let at_once = plan::taps_at_once(layer.config());
         let parts = Parts { kernel: kernel(Outputs::Each), total: taps, at_once };
-        let workgroups = elementwise(outputs_of(&params));
-        return in_parts(stream, layer, parts, params, bindings, workgroups, means);
+        return in_parts(stream, layer, parts, params, bindings, units.workgroups(&params), means);
     }
     params.end = taps;
-    // A tap each, and the loops around them.
-    let units = Units { count: params.pixels, steps: taps + taps / params.kernel_width + 2 };
     outputs::record(stream, kernel, params, &bindings, units, means)
 }
 
@@ -250,7 +262,7 @@ fn in_parts(
     bindings.input = parts;
     let source = if bindings.attention.is_some() { Source::Experts } else { Source::Kernels };
     let join = |outputs| Kernel::Join(source, outputs, layer.values);
-    let units = Units { count: params.pixels, steps: slices + 2 };
+    let units = Units { rows: 1, count: params.pixels, steps: slices + 2 };
     outputs::record(stream, join, params, &bindings, units, means)
 }
 

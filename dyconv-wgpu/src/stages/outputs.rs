@@ -1,5 +1,5 @@
-//! The end of step 4 in kernels that finish outputs unit by unit, a unit being a pixel of a channel or a tile of
-//! Winograd's; and the channel means of what they finish.
+//! The end of step 4 in kernels that finish outputs unit by unit, a unit being some pixels of a block of channels; and the
+//! channel means of what they finish.
 
 use std::ops::Range;
 
@@ -16,11 +16,26 @@ use crate::stream::WgpuStream;
 /// Where a part of the batch has its channel means, in those of all.
 pub(super) type Means<'a> = (&'a Allocation, Range<usize>);
 
-/// The units of a layer: how many each channel of a sample has, and the loop steps that one takes.
+/// The units of a layer: the channels of a block, as many as `ROWS` in the kernel, how many units each block of a sample
+/// has, and the loop steps that one takes.
 #[derive(Clone, Copy)]
 pub(super) struct Units {
+    pub(super) rows: u32,
     pub(super) count: u32,
     pub(super) steps: u32,
+}
+
+impl Units {
+    /// Blocks of a sample's channels.
+    fn blocks(self, params: &ConvolveParams) -> u32 {
+        params.groups * params.rows.div_ceil(self.rows)
+    }
+
+    /// Workgroups that finish each unit by a thread of its own.
+    pub(super) fn workgroups(self, params: &ConvolveParams) -> u64 {
+        let extents = [params.kernels, params.samples, self.blocks(params), self.count];
+        elementwise(extents.map(|extent| extent as usize).iter().product())
+    }
 }
 
 /// Runs a kernel that finishes units; and makes their channel means, if it is told where.
@@ -33,19 +48,20 @@ pub(super) fn record(
     means: Option<Means<'_>>,
 ) -> Result<()> {
     params.units = units.count;
-    let [samples, channels] = [params.kernels * params.samples, params.groups * params.rows];
     let Some(means) = means else {
         let sums = stream.bind(&stream.take(1)?, 0, 1)?;
-        let units = samples as usize * channels as usize * units.count as usize;
-        return bindings.dispatch(stream, kernel(Outputs::Each), &params, sums, elementwise(units));
+        let workgroups = units.workgroups(&params);
+        return bindings.dispatch(stream, kernel(Outputs::Each), &params, sums, workgroups);
     };
     let limits = stream.context().limits;
-    let each = per_thread(&limits, units, u64::from(samples) * u64::from(channels));
+    let [samples, blocks] = [params.kernels * params.samples, units.blocks(&params)];
+    let each = per_thread(&limits, units, u64::from(samples) * u64::from(blocks));
     let are_neighbours = params.channels_last != 0;
-    params.lanes = pool::lanes_for(channels as usize, units.count as usize, each, are_neighbours) as u32;
-    params.row_tiles = channels.div_ceil(params.lanes);
+    params.lanes = pool::lanes_for(blocks as usize, units.count as usize, each, are_neighbours) as u32;
+    params.row_tiles = blocks.div_ceil(params.lanes);
     params.column_tiles = units.count.div_ceil(each as u32 * (THREADS / params.lanes));
-    let extents = [channels, params.column_tiles, params.pixels].map(|extent| extent as usize);
+    let extents =
+        [params.groups * params.rows, params.column_tiles, params.pixels].map(|extent| extent as usize);
     let len = samples as usize * extents[0] * extents[1];
     let sums = stream.take(len)?;
     let target = stream.bind(&sums, 0, len)?;
@@ -55,9 +71,9 @@ pub(super) fn record(
 }
 
 /// Units of a thread that adds their sums: many, so that sums are few, but not so many that the device is idle.
-fn per_thread(limits: &Limits, units: Units, channels: u64) -> usize {
+fn per_thread(limits: &Limits, units: Units, blocks: u64) -> usize {
     const FEWEST: u64 = 4;
-    let all = channels.saturating_mul(u64::from(units.count));
+    let all = blocks.saturating_mul(u64::from(units.count));
     let wanted = (all / u64::from(limits.busy_threads)).clamp(FEWEST, pool::PIXELS_PER_THREAD as u64);
     (wanted as u32).min(LOOP_STEPS / units.steps.max(1)).max(1) as usize
 }

@@ -63,7 +63,7 @@ pub(super) fn record(
     let source = if bindings.attention.is_some() { Source::Experts } else { Source::Kernels };
     let output = |outputs| Kernel::WinogradOutput(tiles.size, source, outputs, layer.values);
     // Each point once, each output once, and the loops around them.
-    let units = Units { count: finishing.tiles, steps: 3 * points as u32 };
+    let units = Units { rows: 1, count: finishing.tiles, steps: 3 * points as u32 };
     outputs::record(stream, output, finishing, &bindings, units, means)
 }
 

@@ -74,6 +74,8 @@ macro_rules! in_halves {
 in_halves! {
     packed_activations_product_by_product: Any;
     packed_activations_tap_by_tap: Taps;
+    packed_activations_narrow: NarrowQuad;
+    packed_activations_narrow_f16: NarrowPanel, F16;
     packed_activations_fused_f16: Fused, F16;
     packed_activations_sliced: Sliced;
     packed_activations_winograd_f2: WinogradF2;
@@ -112,7 +114,10 @@ forced! {
     huge: Huge;
     large: Large;
     small: Small;
-    flat: Flat;
+    narrow_quad: NarrowQuad;
+    narrow_quad_bf16: NarrowQuad, Bf16;
+    narrow_panel: NarrowPanel;
+    narrow_panel_f16: NarrowPanel, F16;
     gathered_product_by_product: Any;
     gathered_tap_by_tap: Taps;
     aggregated: Aggregated;

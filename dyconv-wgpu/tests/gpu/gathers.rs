@@ -8,7 +8,7 @@ use crate::support::{agrees, image, layer, options, with_backend};
 
 /// Layers and input extents, in every shape of tile; with a kernel for each sample, and with one that they share.
 fn serves(cases: &[(Options, [usize; 2])]) {
-    for choice in [Choice::Huge, Choice::Large, Choice::Small, Choice::Flat] {
+    for choice in [Choice::Huge, Choice::Large, Choice::Small] {
         with_backend(
             |builder| builder.force(choice),
             |backend| {

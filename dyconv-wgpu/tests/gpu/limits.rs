@@ -65,7 +65,7 @@ fn batches_beyond_a_binding_are_split() {
             }
             let prepared = backend.prepare(&layer(options(3, 5)), &Prepare::default()).unwrap();
             let plan = backend.plan(&prepared, Shape::new(7, 3, 9, 9).unwrap()).unwrap();
-            assert_eq!(plan.name, "tiled 16×64×16, 3 parts");
+            assert_eq!(plan.name, "narrow 8×4, 3 parts");
         },
     );
 }

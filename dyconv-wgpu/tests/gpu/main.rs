@@ -7,6 +7,7 @@ mod gathers;
 mod halves;
 mod limits;
 mod memory;
+mod narrow;
 mod steady;
 mod streams;
 mod sums;

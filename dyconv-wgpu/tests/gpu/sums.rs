@@ -39,8 +39,10 @@ fn emits_its_outputs_means(backend: &WgpuBackend, layer: &DyConv2d, shape: [usiz
 
 #[test]
 fn every_kernel_that_finishes_outputs_emits_their_means() {
-    let choices = [None, Some(Choice::Sliced), Some(Choice::WinogradF2), Some(Choice::WinogradF4)];
-    for (choice, subgroups) in choices.into_iter().flat_map(|choice| [(choice, true), (choice, false)]) {
+    use Choice::{NarrowPanel, NarrowQuad, Sliced, Small, WinogradF2, WinogradF4};
+    let forced = [Small, NarrowQuad, NarrowPanel, Sliced, WinogradF2, WinogradF4];
+    let choices = std::iter::once(None).chain(forced.map(Some));
+    for (choice, subgroups) in choices.flat_map(|choice| [(choice, true), (choice, false)]) {
         let forced = |builder: WgpuBuilder| {
             let builder = builder.subgroups(subgroups);
             choice.map_or(builder.clone(), |choice| builder.force(choice))
@@ -139,12 +141,12 @@ fn a_continued_sum_is_emitted_once_it_is_finished() {
         options(6, 4).groups(2).kernel_size([33_001, 1]),
     ];
     let shapes = [[2, 2, 301, 303], [2, 2, 50_003, 2], [2, 2, 50_003, 2], [2, 6, 33_003, 2]];
-    for sliced in [false, true] {
+    for choice in [Choice::Small, Choice::Sliced, Choice::NarrowQuad] {
         with_backend(
-            |builder| if sliced { builder.force(Choice::Sliced) } else { builder },
+            |builder| builder.force(choice),
             |backend| {
                 for (kind, shape) in kinds.into_iter().zip(shapes) {
-                    println!("sliced {sliced}, {:?}, groups {}", kind.kernel_size, kind.groups);
+                    println!("{choice:?}, {:?}, groups {}", kind.kernel_size, kind.groups);
                     let layer = layer(kind.padding(Padding::Valid).activation(Activation::Elu));
                     let [input, output] = emits_its_outputs_means(&backend, &layer, shape);
                     close(&output, &Reference::default().run(&layer, &input).unwrap());
@@ -160,8 +162,10 @@ fn a_chain_has_no_pool_over_pixels() {
     let kinds = [
         (None, options(32, 32)),
         (None, options(32, 32).groups(32)),
+        (Some(Choice::Small), options(32, 32)),
+        (Some(Choice::NarrowPanel), options(32, 32)),
         // Sums of several dispatches.
-        (None, options(32, 32).kernel_size([33, 32])),
+        (Some(Choice::Small), options(32, 32).kernel_size([33, 32])),
         (None, options(32, 32).groups(32).kernel_size([182, 181])),
         (Some(Choice::Sliced), options(32, 32)),
         (Some(Choice::WinogradF2), options(32, 32)),
