@@ -13,9 +13,6 @@ use crate::peak::isa_of;
 /// How long a try lasts: thousands of turns where cores share a cache.
 const TRY: Duration = Duration::from_micros(400);
 
-/// Turns between two looks at the clock.
-const TURNS: u64 = 64;
-
 /// The line that goes back and forth, alone on it and on its neighbour, which some prefetch.
 #[derive(Default)]
 #[repr(align(128))]
@@ -51,11 +48,10 @@ fn back_and_forth() -> f64 {
         // The first answer comes when the other thread runs.
         turn(&line, 0);
         let (start, mut turns) = (Instant::now(), 1);
+        // As many again between two looks at the clock: where others keep the cores busy, one turn takes milliseconds.
         while start.elapsed() < TRY {
-            for _ in 0..TURNS {
-                turn(&line, 2 * turns);
-                turns += 1;
-            }
+            (turns..2 * turns).for_each(|n| turn(&line, 2 * n));
+            turns *= 2;
         }
         let time = start.elapsed();
         line.0.store(END, Ordering::Release);
