@@ -120,7 +120,8 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { extra: true, ..dense("mbv2-last-320-1280x7", LAST, [320, 1280], 7) },
 ];
 
-const RESNEXT: &str = "ResNeXt-50 32×4d, 3×3 stages (Xie et al. 2017), made dynamic in the same way";
+const RESNEXT: &str =
+    "extra: ResNeXt-50 32×4d, 3×3 stages (Xie et al. 2017), made dynamic as in Chen et al. 2020";
 
 const fn grouped(name: &'static str, channels: usize, extent: usize) -> Workload {
     let layer = spatial(name, channels, extent, SINGLE);

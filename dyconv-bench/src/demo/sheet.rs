@@ -16,9 +16,22 @@ const GAP: i32 = 10;
 /// Between input, experts and temperatures.
 const WIDE_GAP: i32 = 30;
 const MARGIN: i32 = 28;
-const TOP: i32 = 186;
+/// Height of a line of text, and where the first is.
+const LINE: i32 = 26;
+const FIRST_LINE: i32 = 70;
+/// Longer lines are hard to read.
+const LONGEST_LINE: i32 = 1240;
 const CAPTION: i32 = 24;
 const RGB: [usize; 3] = [0, 1, 2];
+
+const HEADING: &str = "Dynamic convolution: each picture chooses its own mixture of known filters";
+const INTRODUCTION: &str = "One batch, one layer. The attention head sees the mean red, green and blue of each picture and \
+    gives every expert a weight; the experts' kernels are summed with these weights, and the picture is convolved once with \
+    the sum. The temperature T divides the logits: at 30, where training begins, all experts share; at 1 each picture has \
+    chosen.";
+
+/// Size of running text.
+const TEXT: f32 = 17.0;
 
 const TITLE: (Weight, Colour) = (Weight::Bold, INK);
 const BODY: (Weight, Colour) = (Weight::Light, INK);
@@ -32,11 +45,17 @@ pub fn sheet(copies: &[Copy], alone: &[Tensor], mixed: &[Mixed], notes: &[String
     let columns = Columns { experts: alone.len() as i32, temperatures: mixed.len() as i32 };
     let filters = &FILTERS[..alone.len().min(FILTERS.len())];
     let row_height = picture_height + CAPTION + GAP;
-    let bottom = TOP + row_height * copies.len() as i32;
-    let mut canvas = Canvas::new(columns.width(), bottom + 26 * notes.len() as i32 + MARGIN);
-    heading(&mut canvas, &columns, filters, mixed);
+    let room = columns.width() - 2 * MARGIN;
+    let introduction = Canvas::wrapped(INTRODUCTION, TEXT, room.min(LONGEST_LINE));
+    let notes: Vec<String> = notes.iter().flat_map(|note| Canvas::wrapped(note, TEXT, room)).collect();
+    let top = FIRST_LINE + LINE * introduction.len() as i32 + 64;
+    let bottom = top + row_height * copies.len() as i32;
+    let mut canvas = Canvas::new(columns.width(), bottom + LINE * notes.len() as i32 + MARGIN);
+    canvas.text([MARGIN, 34], Align::Left, 30.0, TITLE, HEADING);
+    paragraph(&mut canvas, FIRST_LINE, &introduction);
+    titles(&mut canvas, &columns, top, filters, mixed);
     for (sample, copy) in copies.iter().enumerate() {
-        let y = TOP + row_height * sample as i32;
+        let y = top + row_height * sample as i32;
         let mut show = |x: i32, picture: &RgbImage| {
             canvas.picture(x, y, &resize(picture, THUMB as u32, picture_height as u32));
         };
@@ -52,12 +71,17 @@ pub fn sheet(copies: &[Copy], alone: &[Tensor], mixed: &[Mixed], notes: &[String
             bars(&mut canvas, area, mixed.weights(sample), filters);
         }
         let caption = [MARGIN, y + picture_height + CAPTION / 2];
-        canvas.text(caption, Align::Left, 17.0, BODY, copy.name);
+        canvas.text(caption, Align::Left, TEXT, BODY, copy.name);
     }
-    for (i, note) in notes.iter().enumerate() {
-        canvas.text([MARGIN, bottom + 26 * i as i32 + 14], Align::Left, 17.0, ASIDE, note);
-    }
+    paragraph(&mut canvas, bottom + 14, &notes);
     canvas.into_picture()
+}
+
+/// Lines below each other from `y` on.
+fn paragraph(canvas: &mut Canvas, y: i32, lines: &[String]) {
+    for (line, y) in lines.iter().zip((y..).step_by(LINE as usize)) {
+        canvas.text([MARGIN, y], Align::Left, TEXT, ASIDE, line);
+    }
 }
 
 /// Where columns begin.
@@ -77,24 +101,14 @@ impl Columns {
     }
 
     fn width(&self) -> i32 {
-        // The title needs room even beside one expert and one temperature.
+        // The heading needs room even beside one expert and one temperature.
         (self.temperature(self.temperatures as usize) - WIDE_GAP + MARGIN).max(1080)
     }
 }
 
-fn heading(canvas: &mut Canvas, columns: &Columns, filters: &[Filter], mixed: &[Mixed]) {
-    let title = "Dynamic convolution: each picture chooses its own mixture of known filters";
-    canvas.text([MARGIN, 34], Align::Left, 30.0, TITLE, title);
-    let lines = [
-        "One batch, one layer. The attention head sees the mean red, green and blue of each picture and gives every \
-         expert a weight; the experts' kernels are summed with these weights,",
-        "and the picture is convolved once with the sum. The temperature T divides the logits: at 30, where training \
-         begins, all experts share; at 1 each picture has chosen.",
-    ];
-    for (i, line) in lines.into_iter().enumerate() {
-        canvas.text([MARGIN, 70 + 24 * i as i32], Align::Left, 17.0, ASIDE, line);
-    }
-    let (group, name) = (TOP - 56, TOP - 24);
+/// What the columns are, above those that begin at `top`.
+fn titles(canvas: &mut Canvas, columns: &Columns, top: i32, filters: &[Filter], mixed: &[Mixed]) {
+    let (group, name) = (top - 56, top - 24);
     let mut title = |x: i32, text: &str| canvas.text([x, group], Align::Left, 20.0, TITLE, text);
     title(MARGIN, "input");
     title(columns.expert(0), if filters.len() == 1 { "the expert alone" } else { "each expert alone" });
@@ -104,12 +118,12 @@ fn heading(canvas: &mut Canvas, columns: &Columns, filters: &[Filter], mixed: &[
     for (expert, filter) in filters.iter().enumerate() {
         let x = columns.expert(expert);
         canvas.fill(Area { x, y: name - 7, width: 14, height: 14 }, filter.colour);
-        canvas.text([x + 21, name], Align::Left, 17.0, BODY, filter.name);
+        canvas.text([x + 21, name], Align::Left, TEXT, BODY, filter.name);
     }
     for i in 0..mixed.len() {
         let x = columns.temperature(i);
-        canvas.text([x, name], Align::Left, 17.0, BODY, "attention π");
-        canvas.text([x + CHART + GAP, name], Align::Left, 17.0, BODY, "result");
+        canvas.text([x, name], Align::Left, TEXT, BODY, "attention π");
+        canvas.text([x + CHART + GAP, name], Align::Left, TEXT, BODY, "result");
     }
 }
 

@@ -119,11 +119,37 @@ impl Canvas {
     pub fn text_width(text: &str, size: f32) -> i32 {
         text::width(text, size).ceil() as i32
     }
+
+    /// A text in lines of at most this width; a longer word has a line of its own.
+    #[must_use]
+    pub fn wrapped(text: &str, size: f32, width: i32) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for word in text.split_whitespace() {
+            match lines.last_mut() {
+                Some(line) if Self::text_width(&format!("{line} {word}"), size) <= width => {
+                    *line += " ";
+                    *line += word;
+                }
+                _ => lines.push(word.into()),
+            }
+        }
+        lines
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_wrapped_between_words() {
+        let text = "one two three four";
+        assert_eq!(Canvas::wrapped(text, 16.0, 1000), [text]);
+        let narrow = Canvas::text_width("one two", 16.0);
+        assert_eq!(Canvas::wrapped(text, 16.0, narrow), ["one two", "three", "four"]);
+        assert_eq!(Canvas::wrapped(text, 16.0, 1), ["one", "two", "three", "four"]);
+        assert!(Canvas::wrapped("", 16.0, 100).is_empty());
+    }
 
     #[test]
     fn a_line_goes_from_end_to_end() {
