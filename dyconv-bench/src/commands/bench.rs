@@ -58,7 +58,7 @@ pub struct Args {
     /// Time training, a recorded forward and its backward, instead of a forward
     #[arg(long, conflicts_with_all = ["against", "precision"])]
     pub training: bool,
-    /// Compare with other engines: a file that peers/peers.py has written on this machine
+    /// Compare with other engines: a file that dyconv-bench/peers has written on this machine
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
     /// Also each kernel of the GPU's rows, by the device's own clock

@@ -14,7 +14,7 @@
 //! # fn main() {}
 //! ```
 //! That makes a module `mine` with one test per law. `examples/own_backend.rs` is a whole backend in
-//! some 150 lines, with its tests. Start there: copy it, run its tests, replace its loops by yours.
+//! some 200 lines, with its tests. Start there: copy it, run its tests, replace its loops by yours.
 //!
 //! A backend that this machine may lack returns [`Error::Unavailable`](crate::Error::Unavailable);
 //! its tests pass then, and one line on stderr starts with `SKIPPED`. `required = true` makes that a
