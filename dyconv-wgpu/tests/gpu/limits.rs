@@ -65,7 +65,8 @@ fn batches_beyond_a_binding_are_split() {
             }
             let prepared = backend.prepare(&layer(options(3, 5)), &Prepare::default()).unwrap();
             let plan = backend.plan(&prepared, Shape::new(7, 3, 9, 9).unwrap()).unwrap();
-            assert_eq!(plan.name, "narrow 8×4, 3 parts");
+            // Which kernel it is depends on how many threads a device keeps busy.
+            assert!(plan.name.ends_with(", 3 parts"), "{}", plan.name);
         },
     );
 }
