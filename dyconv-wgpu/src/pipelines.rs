@@ -89,6 +89,7 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tile::Tile;
     use crate::{WgpuBackend, WgpuBuilder};
 
     /// How many pipelines a device of this kind gives, of how many kernels; `None` without an adapter.
@@ -115,9 +116,11 @@ mod tests {
 
     #[test]
     fn webgpus_default_limits_are_enough_for_every_kernel_that_needs_no_feature() {
-        if let Some([made, all]) = compiled(WgpuBackend::builder().default_limits(true)) {
-            assert!(made > all / 3, "{made} of {all}");
-        }
+        let Some([made, _]) = compiled(WgpuBackend::builder().default_limits(true)) else { return };
+        let is_deep = |kernel: &Kernel| matches!(kernel, Kernel::Convolve(c) if c.tile == Tile::DEEP);
+        let plain = |kernel: &Kernel| kernel.features().is_empty() && !is_deep(kernel);
+        let wanted = Kernel::all().filter(plain).count();
+        assert!(made >= wanted, "{made} of {wanted}");
     }
 
     #[test]
